@@ -1,0 +1,275 @@
+/* framegate.h: the interface between framegate and a processor, version 0.1.
+ *
+ * A processor is a shared library that exports one symbol, `fg_entry_1`. framegate loads it into a sandboxed child
+ * process (an engine), makes one instance per stream and hands it decoded pictures.
+ *
+ * Ten lines are enough (level 1: one function, BGR24, read-only, in the size the camera sends):
+ *
+ *     #include <framegate.h>
+ *
+ *     static int32_t process(const fg_frame *frame, const fg_out *out) {
+ *         return fg_data_printf(out, "{\"width\":%u}", frame->width);
+ *     }
+ *
+ *     FG_PROCESSOR("width", "1.0.0", "Says how wide the picture is.", process)
+ *
+ *     cc -shared -fPIC -O2 -I include width.c -o width.so
+ *
+ * Level 2 is a table of functions with state (fg_processor), exported with FG_ENTRY.
+ *
+ * Rules that hold everywhere:
+ * - `struct_size` comes first in every struct that may grow and is set by whoever fills it. A reader uses
+ *   FG_HAS(pointer, field) before a field that was added after 0.1. Larger structs than known are accepted.
+ * - What framegate passes is valid until the call returns. What a processor passes is copied before the call returns.
+ *   Nobody frees the other's memory.
+ * - [process] calls of one instance never overlap, but the thread may change between them. [any] may be called from
+ *   any thread between create and destroy.
+ * - Results are 0 or positive for success and negative for errors; unknown positive values mean success.
+ * - Text is UTF-8 and ends with 0. Sizes are in pixels, strides in bytes, times in nanoseconds.
+ * - Everything else is an extension with a text id and a version of its own ("fg.want/1"), asked for on either side with
+ *   get_extension; NULL means "not offered".
+ */
+#ifndef FRAMEGATE_H
+#define FRAMEGATE_H
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#define FG_EXPORT extern "C" __attribute__((visibility("default")))
+#else
+#define FG_EXPORT __attribute__((visibility("default")))
+#endif
+
+/* Major in the upper 16 bits, minor in the lower. While the major is 0 a processor must be compiled for the minor that
+ * runs it; from 1.0 on any minor runs with any other. */
+#define FG_ABI_VERSION UINT32_C(0x00000001)
+
+/* Whether the struct behind `pointer` is new enough to hold `field`. */
+#define FG_HAS(pointer, field) \
+    ((pointer)->struct_size >= (uint32_t)((const char *)&(pointer)->field - (const char *)(pointer)) + sizeof((pointer)->field))
+
+/* Status codes. */
+#define FG_OK INT32_C(0)
+#define FG_NO_RESULT INT32_C(1)            /* from process: nothing to say about this frame */
+#define FG_ERROR INT32_C(-1)               /* from a processor: this call failed; the instance goes on */
+#define FG_ERROR_ARGUMENT INT32_C(-2)      /* a pointer, size or text is not acceptable */
+#define FG_ERROR_UNSUPPORTED INT32_C(-3)   /* not offered by this side */
+#define FG_ERROR_LIMIT INT32_C(-4)         /* too many or too large */
+#define FG_ERROR_NOT_FINITE INT32_C(-5)    /* NaN or infinity where a number is needed */
+
+/* Pixel formats. */
+#define FG_BGR24 UINT32_C(1)  /* packed B, G, R; OpenCV's order */
+#define FG_RGB24 UINT32_C(2)  /* packed R, G, B */
+#define FG_BGRA UINT32_C(3)   /* packed B, G, R, 255 */
+#define FG_GRAY8 UINT32_C(4)  /* luma, 0 black to 255 white */
+#define FG_I420 UINT32_C(5)   /* planes Y, U, V as decoded; chroma halved both ways, rounded up */
+#define FG_NV12 UINT32_C(6)   /* planes Y and interleaved U, V */
+
+/* Log levels. */
+#define FG_LOG_ERROR INT32_C(1)
+#define FG_LOG_WARN INT32_C(2)
+#define FG_LOG_INFO INT32_C(3)
+#define FG_LOG_DEBUG INT32_C(4)
+
+/* One plane of a picture. Frozen: never grows. */
+typedef struct fg_plane {
+    uint8_t *data;         /* first byte, aligned to 64; writable only if FG_FRAME_WRITABLE is set */
+    int64_t stride_bytes;  /* from one row to the next; at least the row's bytes */
+    uint32_t width;        /* samples across (NV12 UV: pairs) */
+    uint32_t height;       /* rows */
+} fg_plane;
+
+#define FG_FRAME_WRITABLE UINT32_C(1)     /* the planes may be written */
+#define FG_FRAME_SIZE_CHANGED UINT32_C(2) /* first frame after configure was called again */
+#define FG_FRAME_RESUMED UINT32_C(4)      /* first frame of a new engine in a running stream */
+
+/* Colour of planar formats (packed formats are full-range already). */
+#define FG_MATRIX_BT601 UINT32_C(1)
+#define FG_MATRIX_BT709 UINT32_C(2)
+#define FG_RANGE_LIMITED UINT32_C(1)
+#define FG_RANGE_FULL UINT32_C(2)
+
+/* One picture. Valid until process returns. */
+typedef struct fg_frame {
+    uint32_t struct_size;
+    uint32_t flags;           /* FG_FRAME_… */
+    uint64_t seq;             /* number of the frame in its stream, from 1, counting those never seen */
+    uint32_t rtp_ts;          /* RTP timestamp, 90 000 Hz; with seq the identity of the result */
+    uint32_t dropped_before;  /* frames between the previous call and this one that were not given */
+    int64_t capture_us;       /* capture time on the sender's clock, Unix epoch µs; INT64_MIN while unknown */
+    int64_t received_ns;      /* when its last packet arrived, CLOCK_MONOTONIC */
+    int64_t deadline_ns;      /* a result after this is of little use, CLOCK_MONOTONIC */
+    uint32_t format;          /* FG_BGR24 … */
+    uint32_t width, height;   /* of planes[0] in pixels */
+    uint32_t rotation;        /* clockwise degrees still to apply: 0, 90, 180 or 270; 0 for browsers */
+    uint32_t matrix, range;   /* of the decoded stream */
+    uint32_t plane_count;     /* 1 to 3 */
+    uint32_t reserved;
+    fg_plane planes[4];
+} fg_frame;
+
+/* A point on something found. Frozen. */
+typedef struct fg_keypoint {
+    float x, y;   /* fractions of the picture, origin top-left */
+    float score;  /* 0 to 1 */
+} fg_keypoint;
+
+/* Something found at a place. */
+typedef struct fg_detection {
+    uint32_t struct_size;
+    float score;         /* confidence, 0 to 1 */
+    const char *label;   /* at most 64 bytes */
+    float x, y, w, h;    /* fractions of the picture, origin top-left; clipped to it */
+    uint64_t track;      /* identity over time; 0 for none */
+    const fg_keypoint *keypoints;
+    uint32_t keypoint_count; /* at most 64 */
+    uint32_t reserved;
+} fg_detection;
+
+/* Where process puts what it found. Valid until process returns. A refused call leaves the result as it was, makes the
+ * frame's outcome `error` and returns a negative code. */
+typedef struct fg_out fg_out;
+struct fg_out {
+    uint32_t struct_size;
+    uint32_t reserved;
+    void *context;
+    /* [process] Adds one detection; at most 256 a frame. */
+    int32_t (*detection)(const fg_out *out, const fg_detection *detection);
+    /* [process] Sets the result's `data` to `length` bytes of JSON, at most 48 KiB; the last call counts. */
+    int32_t (*data)(const fg_out *out, const char *json, uint64_t length);
+    /* [process] Interface of an extension to the result; valid until process returns. */
+    const void *(*get_extension)(const fg_out *out, const char *id);
+};
+
+/* What frames will look like. */
+typedef struct fg_config {
+    uint32_t struct_size;
+    uint32_t format;                      /* FG_BGR24 … */
+    uint32_t width, height;               /* of the frames process will get */
+    uint32_t source_width, source_height; /* as decoded */
+} fg_config;
+
+/* framegate's side. Valid from create to destroy. */
+typedef struct fg_host fg_host;
+struct fg_host {
+    uint32_t struct_size;
+    uint32_t abi_version;  /* FG_ABI_VERSION of the host */
+    void *context;
+    /* [any] Interface of an extension; valid until destroy returns. */
+    const void *(*get_extension)(const fg_host *host, const char *id);
+    /* [any] One line to framegate's log and the page; cut at 1 KiB. */
+    void (*log)(const fg_host *host, int32_t level, const char *text);
+};
+
+/* One instance, serving one stream. Made by create, owned by the processor until destroy. */
+typedef struct fg_processor fg_processor;
+struct fg_processor {
+    uint32_t struct_size;
+    uint32_t reserved;
+    void *self;  /* the processor's own */
+    /* [process] Before the first frame and whenever size or format changes. May be NULL. */
+    int32_t (*configure)(fg_processor *processor, const fg_config *config);
+    /* [process] One frame. */
+    int32_t (*process)(fg_processor *processor, const fg_frame *frame, const fg_out *out);
+    /* [process] Last call: frees the instance. */
+    void (*destroy)(fg_processor *processor);
+    /* [any] Interface of an extension the processor offers. May be NULL. */
+    const void *(*get_extension)(fg_processor *processor, const char *id);
+};
+
+/* What a processor is, readable without running its code. Static. */
+typedef struct fg_descriptor {
+    uint32_t struct_size;
+    uint32_t level;           /* 1 or 2 */
+    const char *name;         /* [a-z0-9_-]{1,64} */
+    const char *version;      /* at most 64 bytes */
+    const char *description;  /* one sentence, at most 256 bytes */
+} fg_descriptor;
+
+/* The exported symbol: `const fg_entry fg_entry_1`. Static. */
+typedef struct fg_entry {
+    uint32_t struct_size;
+    uint32_t abi_version;  /* FG_ABI_VERSION it was compiled with */
+    const fg_descriptor *descriptor;
+    /* [process] Makes an instance. The sandbox is already in force: files are readable only where the
+     * configuration allows it. */
+    int32_t (*create)(const fg_host *host, fg_processor **processor);
+} fg_entry;
+
+/* Extension "fg.want/1", offered by the host: what frames the processor wants. */
+#define FG_EXT_WANT "fg.want/1"
+#define FG_WANT_WRITABLE UINT32_C(1)
+
+typedef struct fg_want {
+    uint32_t struct_size;
+    uint32_t flags;            /* FG_WANT_… */
+    uint32_t format;           /* FG_BGR24 …; 0: BGR24 */
+    uint32_t width, height;    /* 0, 0: as the camera sends; one of them 0: keep the aspect */
+    uint32_t rate_millihertz;  /* frames per 1000 s: 10 000 is 10 a second; 0: as they come */
+} fg_want;
+
+typedef struct fg_host_want {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [process] Replaces the previous want; in force from the next configure. In create, process or configure. */
+    int32_t (*set)(const fg_host *host, const fg_want *want);
+} fg_host_want;
+
+/* Shorthand: adds a detection of `label` at x, y, w, h (fractions of the picture). */
+static inline int32_t fg_detect(const fg_out *out, const char *label, float score, float x, float y, float w, float h) {
+    fg_detection detection = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    detection.struct_size = sizeof detection;
+    detection.label = label;
+    detection.score = score;
+    detection.x = x;
+    detection.y = y;
+    detection.w = w;
+    detection.h = h;
+    return out->detection(out, &detection);
+}
+
+/* Shorthand: sets the result's `data` from a printf format that makes JSON, at most 4095 bytes. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3), unused))
+#endif
+static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
+    char text[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (unsigned)length >= sizeof text) return FG_ERROR_LIMIT;
+    return out->data(out, text, (uint64_t)length);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+/* Exports a level-2 processor. Use once, at file scope. */
+#define FG_ENTRY(NAME, VERSION, DESCRIPTION, CREATE) FG_ENTRY_AT_LEVEL(2, NAME, VERSION, DESCRIPTION, CREATE)
+
+#define FG_ENTRY_AT_LEVEL(LEVEL, NAME, VERSION, DESCRIPTION, CREATE)                                             \
+    static const fg_descriptor fg_descriptor_1 = {sizeof(fg_descriptor), LEVEL, NAME, VERSION, DESCRIPTION};     \
+    FG_EXPORT const fg_entry fg_entry_1;                                                                         \
+    FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), FG_ABI_VERSION, &fg_descriptor_1, CREATE};
+
+/* Exports one function `int32_t FUNCTION(const fg_frame *, const fg_out *)` as a whole processor (level 1). */
+#define FG_PROCESSOR(NAME, VERSION, DESCRIPTION, FUNCTION)                                                       \
+    static int32_t fg_simple_process(fg_processor *self, const fg_frame *frame, const fg_out *out) {             \
+        (void)self;                                                                                              \
+        return FUNCTION(frame, out);                                                                             \
+    }                                                                                                            \
+    static void fg_simple_destroy(fg_processor *self) { (void)self; }                                            \
+    static int32_t fg_simple_create(const fg_host *host, fg_processor **made) {                                  \
+        static fg_processor one = {sizeof(fg_processor), 0, 0, 0, fg_simple_process, fg_simple_destroy, 0};      \
+        (void)host;                                                                                              \
+        *made = &one;                                                                                            \
+        return FG_OK;                                                                                            \
+    }                                                                                                            \
+    FG_ENTRY_AT_LEVEL(1, NAME, VERSION, DESCRIPTION, fg_simple_create)
+
+#endif /* FRAMEGATE_H */
