@@ -84,9 +84,8 @@ impl Reader {
     pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<(M, &[u8])>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-        let length = |at: usize| {
-            u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]) as usize
-        };
+        let length =
+            |at: usize| u32::from_le_bytes([prefix[at], prefix[at + 1], prefix[at + 2], prefix[at + 3]]) as usize;
         let (header, payload) = (length(0), length(4));
         lengths(header, payload)?;
         let total = PREFIX_BYTES + header + payload;

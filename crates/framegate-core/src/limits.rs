@@ -1,0 +1,93 @@
+//! Limits of the core, each with its unit and reason. Those of the engine's messages are in `framegate_wire::limits`.
+
+use std::time::Duration;
+
+use framegate_wire::limits::{RESULT_DATA_BYTES_MAX, UNIT_BYTES_MAX};
+
+/// Largest accepted SDP, in bytes: a browser's offer with every codec is about 8 KiB.
+pub const SDP_BYTES_MAX: usize = 64 << 10;
+
+/// Most m-lines in an offer: a page needs two, conferencing clients send tens.
+pub const SDP_MEDIA_MAX: usize = 32;
+
+/// Most lines in an offer: bounds the parser's work whatever they say.
+pub const SDP_LINES_MAX: usize = 4096;
+
+/// Time from the answer to a finished DTLS handshake before everything is freed.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Silence (no authenticated STUN) before a peer counts as gone. Browsers check consent every 5 s (RFC 7675).
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Addresses one session may be reached from: a phone changes networks, an attacker invents them.
+pub const SOURCES_PER_SESSION_MAX: usize = 20;
+
+/// Packets the assembler holds for reordering: a 4K keyframe is about 400 packets.
+pub const REORDER_PACKETS_MAX: usize = 500;
+
+/// Time packets may arrive without a whole frame coming of them before a keyframe is asked for.
+pub const ASSEMBLY_STALL: Duration = Duration::from_millis(500);
+
+/// Least time between two keyframe requests: a keyframe costs the sender ten ordinary frames.
+pub const KEYFRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
+
+/// Least time between keyframe requests made because the engine is late: more would make it later.
+pub const KEYFRAME_LATE_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// Bytes waiting for an engine that does not read: about 8 s of a 1 Mbit/s stream.
+pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
+
+/// Frames of one stream without an outcome: far above what the backlog can hold of real video.
+pub const OUTSTANDING_MAX: usize = 1024;
+
+/// Results waiting for the data channel, in number.
+pub const RESULTS_QUEUED_MAX: usize = 32;
+
+/// Results waiting for the data channel, in bytes.
+pub const RESULTS_QUEUED_BYTES_MAX: usize = 64 << 10;
+
+/// Largest message handed to the data channel, in bytes (RFC 8841 default).
+pub const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes inside SCTP above which nothing more is handed over: what is inside cannot be replaced by newer.
+pub const CHANNEL_BUFFERED_MAX: usize = 16 << 10;
+
+/// Control messages waiting, in number; the oldest log lines go first.
+pub const CONTROL_QUEUED_MAX: usize = 64;
+
+/// Skipped and dropped frames named in one message; the counts stay complete.
+pub const MISSED_PER_MESSAGE_MAX: usize = 64;
+
+/// Interval of the counts while no result carries them.
+pub const COUNTS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Largest control message from a page, in bytes.
+pub const CONTROL_BYTES_MAX: usize = 16 << 10;
+
+/// Control messages from a page per second; more are dropped.
+pub const CONTROL_PER_SECOND_MAX: u32 = 200;
+
+/// Data channels of one session; a page needs two.
+pub const CHANNELS_MAX: usize = 16;
+
+/// Interval at which an engine that owes outcomes is looked at.
+pub const HANG_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// First pause before an engine that died without making progress is started again; then ×4.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest pause between two starts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Window in which crashes are counted, and how long the circuit stays open.
+pub const CRASH_WINDOW: Duration = Duration::from_secs(60);
+
+/// Time an engine has from its launch to `Ready`; loading a large model takes seconds.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time a closing engine has to say goodbye.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+const _: () = assert!(UNIT_BYTES_MAX >= BACKLOG_BYTES_MAX, "a unit that fits the backlog must fit a message");
+const _: () = assert!(RESULT_DATA_BYTES_MAX < MESSAGE_BYTES_MAX);
+const _: () = assert!(RESULTS_QUEUED_BYTES_MAX >= MESSAGE_BYTES_MAX);

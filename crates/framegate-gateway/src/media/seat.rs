@@ -1,0 +1,188 @@
+//! A session and what it holds on its media thread.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use framegate_core::Now;
+use framegate_core::session::Session;
+use framegate_wire::Counts;
+use mio::net::UnixStream;
+use tokio::sync::oneshot;
+
+use super::{Refused, SessionReport, meter::Place};
+
+/// Answers waiting for a session to end, at the most: one page asks once.
+const CLOSERS_MAX: usize = 4;
+
+/// A session in its seat.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) session: Session,
+    pub(crate) secret: String,
+    pub(crate) ufrag: String,
+    pub(crate) stream: String,
+    pub(crate) pipeline: usize,
+    pub(crate) pipeline_name: String,
+    pub(crate) engine: Option<EngineSeat>,
+    pub(crate) wake: Option<Instant>,
+    pub(crate) created: Instant,
+    pub(crate) counted: Counts,
+    pub(crate) restarts_counted: u64,
+    pub(crate) engine_cpu_us_measured: Option<u64>,
+    closers: Vec<oneshot::Sender<Result<serde_json::Value, Refused>>>,
+    _place: Place,
+}
+
+/// A running engine as its session's thread holds it.
+#[derive(Debug)]
+pub(crate) struct EngineSeat {
+    pub(crate) number: u64,
+    pub(crate) socket: UnixStream,
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// What reading an engine's socket came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EngineRead {
+    /// All there was; more will come.
+    Open,
+    /// It is at its end, or the engine broke the rules.
+    Gone,
+}
+
+/// Who a seat is for.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) secret: String,
+    pub(crate) ufrag: String,
+    pub(crate) stream: String,
+    pub(crate) pipeline: usize,
+    pub(crate) pipeline_name: String,
+}
+
+impl Seat {
+    pub(crate) fn new(session: Session, names: Names, place: Place, now: Now) -> Self {
+        Self {
+            session,
+            secret: names.secret,
+            ufrag: names.ufrag,
+            stream: names.stream,
+            pipeline: names.pipeline,
+            pipeline_name: names.pipeline_name,
+            engine: None,
+            wake: None,
+            created: now.instant,
+            counted: Counts::default(),
+            restarts_counted: 0,
+            engine_cpu_us_measured: None,
+            closers: Vec::new(),
+            _place: place,
+        }
+    }
+
+    /// Ends the session; the answer follows when it is over.
+    pub(crate) fn close(&mut self, now: Now, answer: Option<oneshot::Sender<Result<serde_json::Value, Refused>>>) {
+        if self.closers.len() < CLOSERS_MAX {
+            self.closers.extend(answer);
+        }
+        self.session.close(now);
+    }
+
+    /// Tells everybody who waits how it ended.
+    pub(crate) fn tell_closers(&mut self) {
+        let summary = self.session.summary();
+        for closer in self.closers.drain(..) {
+            // Whoever asked may have gone; the summary is then nobody's.
+            let _ = closer.send(Ok(summary.clone()));
+        }
+    }
+
+    /// Writes what waits for the engine until its socket is full.
+    pub(crate) fn write_engine(&mut self) {
+        let Some(engine) = &mut self.engine else { return };
+        loop {
+            let bytes = self.session.to_engine();
+            if bytes.is_empty() {
+                return;
+            }
+            match engine.socket.write(bytes) {
+                Ok(count) if count > 0 => self.session.written(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Full, or gone: then reading says so.
+                _ => return,
+            }
+        }
+    }
+
+    /// Reads what the engine wrote.
+    pub(crate) fn read_engine(&mut self, now: Now, buffer: &mut [u8]) -> EngineRead {
+        loop {
+            let Some(engine) = &mut self.engine else { return EngineRead::Open };
+            match engine.socket.read(buffer) {
+                Ok(0) => return EngineRead::Gone,
+                Ok(count) => {
+                    if let Err(error) = self.session.from_engine(now, &buffer[..count]) {
+                        tracing::warn!(stream = %self.stream, %error, "an engine broke the rules and is ended");
+                        self.kill_engine();
+                        return EngineRead::Gone;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return EngineRead::Open,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return EngineRead::Gone,
+            }
+        }
+    }
+
+    /// Kills the engine, if it is this one.
+    pub(crate) fn kill_engine(&self) {
+        if let Some(engine) = &self.engine {
+            // It may be dead already, which is what was wanted.
+            let _ = rustix::process::pidfd_send_signal(engine.pidfd.as_fd(), rustix::process::Signal::KILL);
+        }
+    }
+
+    /// How long the engine has waited for a CPU since it was born: the second number of its `schedstat`.
+    pub(crate) fn engine_waited(&self) -> Option<Duration> {
+        let engine = self.engine.as_ref()?;
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", engine.pid)).ok()?;
+        let waited_ns: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+        Some(Duration::from_nanos(waited_ns))
+    }
+
+    pub(crate) fn report(&self, now: Now) -> SessionReport {
+        let runner = self.session.runner();
+        SessionReport {
+            stream: self.stream.clone(),
+            pipeline: self.pipeline_name.clone(),
+            state: self.session.state_name(),
+            engine: runner.state_name(),
+            engine_pid: self.engine.as_ref().map(|engine| engine.pid),
+            engine_restarts: runner.restarts(),
+            engine_cpu_us: runner.engine_cpu_us(),
+            age_ms: u64::try_from(now.instant.saturating_duration_since(self.created).as_millis()).unwrap_or(u64::MAX),
+            summary: self.session.summary(),
+        }
+    }
+
+    /// CPU its engines used since the last call, in microseconds; `None` at the first.
+    pub(crate) fn measure(&mut self) -> Option<u64> {
+        let total = self.session.runner().engine_cpu_us();
+        let before = self.engine_cpu_us_measured.replace(total)?;
+        Some(total.saturating_sub(before))
+    }
+
+    /// Tells the metrics what happened since the last call.
+    pub(crate) fn count(&mut self) {
+        let counts = *self.session.runner().counts();
+        crate::metrics::outcomes(&self.counted, &counts);
+        self.counted = counts;
+        let restarts = self.session.runner().restarts();
+        for _ in self.restarts_counted..restarts {
+            crate::metrics::engine_restart(crate::metrics::RestartReason::Crashed);
+        }
+        self.restarts_counted = restarts;
+    }
+}

@@ -1,0 +1,245 @@
+//! What operators write and what becomes of it.
+
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use framegate_gateway::config::{
+    Admission, Config, ConfigError, EngineConfig, Limits, Loaded, MediaConfig, Options, Pipeline, Server, load,
+    pipeline_name,
+};
+
+/// The reference of every option.
+const REFERENCE: &str = include_str!("../../../framegate.toml");
+
+/// A folder of its own for a test, gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("framegate-config-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load_text(folder: &Folder, text: &str, environment: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    folder.write("framegate.toml", text);
+    load(&Options::default(), variables(environment), &folder.0)
+}
+
+/// Loads a text that must be refused and returns the message without the folder.
+fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
+    // The name must differ between tests running at once.
+    let folder = Folder::new(&format!("refusal-{}", text.len() * 31 + environment.len()));
+    let error = load_text(&folder, text, environment).unwrap_err();
+    error.to_string().replace(&format!("{}/", folder.0.display()), "")
+}
+
+/// A config with every option set: a new option does not compile until it is here.
+fn full() -> Config {
+    Config {
+        default_pipeline: Some("motion".to_owned()),
+        server: Server {
+            listen: "127.0.0.1:8080".parse().unwrap(),
+            origins: vec!["https://app.example".to_owned()],
+            hosts: vec!["video.example".to_owned()],
+        },
+        media: MediaConfig { addresses: vec!["192.0.2.1".parse().unwrap()], port: Some(8080), threads: 1 },
+        engine: EngineConfig {
+            program: Some("/usr/lib/framegate/framegate-engine".into()),
+            late_ms: 200,
+            hard_deadline_ms: 1000,
+            first_frame_deadline_ms: 30_000,
+            area_max: 4096 * 2160,
+            readable: vec!["/models".into()],
+        },
+        limits: Limits { sessions_max: 1000 },
+        admission: Admission { cpu_max: 0.9 },
+        pipelines: vec![Pipeline { name: "motion".to_owned(), processor: "processors/motion.so".into() }],
+    }
+}
+
+/// All keys of a table, written `section.option`.
+fn keys(table: &toml::Table) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(inner) => found.extend(keys(inner).into_iter().map(|key| format!("{name}.{key}"))),
+            toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                for inner in items.iter().filter_map(toml::Value::as_table) {
+                    found.extend(keys(inner).into_iter().map(|key| format!("{name}.{key}")));
+                }
+            }
+            _ => {
+                found.insert(name.clone());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn reference_has_every_option_and_its_default() {
+    let defaults: Config = toml::from_str(REFERENCE).unwrap();
+    assert_eq!(defaults, Config::default(), "what is not commented out in framegate.toml is the default");
+
+    let is_option = |line: &str| {
+        line.starts_with("[[") || line.split_once(" = ").is_some_and(|(name, _)| !name.contains([' ', '`', '.']))
+    };
+    let uncommented: String = REFERENCE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_option(rest)).unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let documented: toml::Table = toml::from_str(&uncommented).unwrap();
+    let existing = toml::Table::try_from(full()).unwrap();
+    assert_eq!(keys(&documented), keys(&existing));
+}
+
+#[test]
+fn each_option_in_the_reference_has_a_comment() {
+    let lines: Vec<_> = REFERENCE.lines().collect();
+    for pair in lines.windows(2) {
+        let option = pair[1].split_once(" = ").is_some_and(|(name, _)| !name.contains([' ', '#']));
+        assert!(!option || pair[0].starts_with("# "), "{}", pair[1]);
+    }
+}
+
+#[test]
+fn nothing_given_means_defaults() {
+    let folder = Folder::new("nothing");
+    let loaded = load(&Options::default(), variables(&[("FRAMEGATE_LOG", "debug")]), &folder.0).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.path, None);
+}
+
+#[test]
+fn mistakes_name_file_line_and_column() {
+    let check = |text, expected| assert_eq!(refusal(text, &[]), expected);
+    check(
+        "[server]\nlistne = \"127.0.0.1:1\"\n",
+        "framegate.toml:2:1: unknown field `listne`, expected one of `listen`, `origins`, `hosts`; did you mean `listen`?",
+    );
+    check("[media]\n\n  threads = 0\n", "framegate.toml:3:3: must be 1 to 64");
+    check("[admission]\ncpu_max = 1.5\n", "framegate.toml:2:1: must be 0.05 to 1.0, a fraction of all cores");
+    check(
+        "[server]\norigins = [\"*\"]\n",
+        "framegate.toml:2:1: `*` is no origin; write scheme, host and port only, such as https://app.example",
+    );
+    check("default_pipeline = \"x\"\n", "framegate.toml:1:1: there is no pipeline `x`; there are: ");
+    let text = refusal("[engine]\nlate_ms = \"soon\"\n", &[]);
+    assert!(text.starts_with("framegate.toml:2:11: invalid type: string \"soon\""), "{text}");
+    let text = refusal("[[pipelines]]\nname = \"a\"\nprocessor = \"missing.so\"\n", &[]);
+    assert!(text.starts_with("framegate.toml:3:1: missing.so: No such file"), "{text}");
+    let text = refusal("[server]\nlisten = \"0.0.0.0:8080\"\n", &[]);
+    assert!(text.starts_with("framegate.toml:2:1: 0.0.0.0 is not a loopback address"), "{text}");
+}
+
+#[test]
+fn environment_overrides_the_file() {
+    let folder = Folder::new("environment");
+    let environment = [
+        ("FRAMEGATE_SERVER__LISTEN", "127.0.0.1:9000"),
+        ("FRAMEGATE_SERVER__HOSTS", "a.example, b.example"),
+        ("FRAMEGATE_ENGINE__LATE_MS", "250"),
+        ("FRAMEGATE_ENGINE__PROGRAM", "bin/engine"),
+        ("FRAMEGATE_ADMISSION__CPU_MAX", "0.5"),
+        ("OTHER__THING", "1"),
+    ];
+    let text = "[engine]\nlate_ms = 100\nreadable = [\"models\"]\n";
+    let config = load_text(&folder, text, &environment).unwrap().config;
+    assert_eq!(config.server.listen, "127.0.0.1:9000".parse().unwrap());
+    assert_eq!(config.server.hosts, ["a.example", "b.example"]);
+    assert_eq!(config.engine.late_ms, 250);
+    assert_eq!(config.engine.program, Some(folder.0.join("bin/engine")));
+    assert_eq!(config.engine.readable, [folder.0.join("models")]);
+    assert!((config.admission.cpu_max - 0.5).abs() < f64::EPSILON);
+}
+
+#[test]
+fn mistakes_in_the_environment_name_the_variable() {
+    let check = |name, value, expected| {
+        assert_eq!(refusal("", &[(name, value)]), format!("environment variable {name}: {expected}"));
+    };
+    check("FRAMEGATE_LIMITS__SESSIONS_MAX", "0", "must be 1 to 10000");
+    check(
+        "FRAMEGATE_ENGINE__LATE_M",
+        "1",
+        "unknown field `late_m`, expected one of `program`, `late_ms`, `hard_deadline_ms`, `first_frame_deadline_ms`, \
+         `area_max`, `readable`; did you mean `late_ms`?",
+    );
+}
+
+#[test]
+fn processors_on_the_command_line_become_pipelines() {
+    let folder = Folder::new("options");
+    folder.write("own.so", "");
+    folder.write("libFace Blur.so.1", "");
+    folder.write("framegate.toml", "[[pipelines]]\nname = \"own\"\nprocessor = \"own.so\"\n");
+    let options = |processors: &[&str]| Options {
+        processors: processors.iter().map(Into::into).collect(),
+        listen: Some("[::1]:1234".parse().unwrap()),
+        ..Options::default()
+    };
+    let config = load(&options(&["libFace Blur.so.1"]), [], &folder.0).unwrap().config;
+    assert_eq!(config.default_pipeline.as_deref(), Some("face-blur"));
+    assert_eq!(config.pipeline("face-blur").unwrap().processor, folder.0.join("libFace Blur.so.1"));
+    assert!(config.pipeline("own").is_some());
+    assert_eq!(config.media_port(), 1234);
+
+    let refused = |processors: &[&str]| load(&options(processors), [], &folder.0).unwrap_err().to_string();
+    assert!(refused(&["own.so"]).starts_with("-p own.so: the name `own` is already taken by "));
+    assert!(refused(&["missing.so"]).starts_with("-p missing.so: "));
+    folder.write("algo.cpp", "");
+    assert!(refused(&["algo.cpp"]).contains("compile it first: c++ -O2"));
+}
+
+#[test]
+fn first_pipeline_is_the_default_one() {
+    let folder = Folder::new("first");
+    folder.write("a.so", "");
+    let text = "[[pipelines]]\nname = \"z\"\nprocessor = \"a.so\"\n[[pipelines]]\nname = \"b\"\nprocessor = \"a.so\"\n";
+    let config = load_text(&folder, text, &[]).unwrap().config;
+    assert_eq!(config.default_pipeline.as_deref(), Some("z"));
+    let text = format!("default_pipeline = \"b\"\n{text}");
+    assert_eq!(load_text(&folder, &text, &[]).unwrap().config.default_pipeline.as_deref(), Some("b"));
+}
+
+#[test]
+fn pipeline_names_fit_urls() {
+    let check = |path: &str, expected: Option<&str>| assert_eq!(pipeline_name(Path::new(path)).as_deref(), expected);
+    check("target/processors/motion.so", Some("motion"));
+    check("libedges.so.2.1", Some("edges"));
+    check("lib.so", Some("lib"));
+    check("../ÄÖ x.so", Some("x"));
+    check("???.so", None);
+    check("/", None);
+    check(&format!("{}.so", "a".repeat(200)), Some(&"a".repeat(64)));
+}
+
+#[test]
+fn config_file_that_was_named_must_exist() {
+    let folder = Folder::new("named");
+    let options = Options { config: Some("other.toml".into()), ..Options::default() };
+    assert!(matches!(load(&options, [], &folder.0), Err(ConfigError::Read { .. })));
+    folder.write("other.toml", &"#\n".repeat(600_000));
+    assert!(matches!(load(&options, [], &folder.0), Err(ConfigError::TooLarge { .. })));
+}
