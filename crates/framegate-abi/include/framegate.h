@@ -15,19 +15,24 @@
  *
  *     cc -shared -fPIC -O2 -I include width.c -o width.so
  *
- * Level 2 is a table of functions with state (fg_processor), exported with FG_ENTRY.
+ * Level 2 is a table of functions with state (fg_processor), exported with FG_ENTRY. State belongs there: a level-1
+ * function may be called for several streams at once when they share an engine.
  *
  * Rules that hold everywhere:
  * - `struct_size` comes first in every struct that may grow and is set by whoever fills it. A reader uses
  *   FG_HAS(pointer, field) before a field that was added after 0.1. Larger structs than known are accepted.
- * - What framegate passes is valid until the call returns. What a processor passes is copied before the call returns.
- *   Nobody frees the other's memory.
+ * - What framegate passes is valid until the call returns; fg_host is valid until destroy returns. What a processor
+ *   passes is copied before the call returns; its fg_processor must live until destroy, fg_entry and fg_descriptor for
+ *   ever. Nobody frees the other's memory.
  * - [process] calls of one instance never overlap, but the thread may change between them. [any] may be called from
  *   any thread between create and destroy.
+ * - No C++ exception may leave a call. FG_PROCESSOR catches them and answers FG_ERROR; a level-2 processor catches its
+ *   own.
  * - Results are 0 or positive for success and negative for errors; unknown positive values mean success.
- * - Text is UTF-8 and ends with 0. Sizes are in pixels, strides in bytes, times in nanoseconds.
- * - Everything else is an extension with a text id and a version of its own ("fg.want/1"), asked for on either side with
- *   get_extension; NULL means "not offered".
+ * - Text is UTF-8 and ends with 0, and is NULL only where a comment allows it. Sizes are in pixels; every other
+ *   quantity has its unit in its name.
+ * - Everything else is an extension with a text id and a version of its own ("fg.want/1"), asked for on either side
+ *   with get_extension; NULL means "not offered".
  */
 #ifndef FRAMEGATE_H
 #define FRAMEGATE_H
@@ -48,8 +53,9 @@ extern "C" {
 #define FG_ABI_VERSION UINT32_C(0x00000001)
 
 /* Whether the struct behind `pointer` is new enough to hold `field`. */
-#define FG_HAS(pointer, field) \
-    ((pointer)->struct_size >= (uint32_t)((const char *)&(pointer)->field - (const char *)(pointer)) + sizeof((pointer)->field))
+#define FG_HAS(pointer, field)                                                                         \
+    ((pointer)->struct_size >= (uint32_t)((const char *)&(pointer)->field - (const char *)(pointer)) + \
+                                   sizeof((pointer)->field))
 
 /* Status codes. */
 #define FG_OK INT32_C(0)
@@ -76,8 +82,8 @@ extern "C" {
 
 /* One plane of a picture. Frozen: never grows. */
 typedef struct fg_plane {
-    uint8_t *data;         /* first byte, aligned to 64; writable only if FG_FRAME_WRITABLE is set */
-    int64_t stride_bytes;  /* from one row to the next; at least the row's bytes */
+    uint8_t *data;         /* first byte, aligned to 64 bytes; writable only if FG_FRAME_WRITABLE is set */
+    int64_t stride_bytes;  /* from one row to the next; a multiple of 64, at least the row's bytes */
     uint32_t width;        /* samples across (NV12 UV: pairs) */
     uint32_t height;       /* rows */
 } fg_plane;
@@ -85,6 +91,9 @@ typedef struct fg_plane {
 #define FG_FRAME_WRITABLE UINT32_C(1)     /* the planes may be written */
 #define FG_FRAME_SIZE_CHANGED UINT32_C(2) /* first frame after configure was called again */
 #define FG_FRAME_RESUMED UINT32_C(4)      /* first frame of a new engine in a running stream */
+
+/* Value of fg_frame.capture_us until the sender has said what time it is. */
+#define FG_CAPTURE_UNKNOWN INT64_MIN
 
 /* Colour of planar formats (packed formats are full-range already). */
 #define FG_MATRIX_BT601 UINT32_C(1)
@@ -99,13 +108,13 @@ typedef struct fg_frame {
     uint64_t seq;             /* number of the frame in its stream, from 1, counting those never seen */
     uint32_t rtp_ts;          /* RTP timestamp, 90 000 Hz; with seq the identity of the result */
     uint32_t dropped_before;  /* frames between the previous call and this one that were not given */
-    int64_t capture_us;       /* capture time on the sender's clock, Unix epoch µs; INT64_MIN while unknown */
+    int64_t capture_us;       /* capture time on the sender's clock, Unix epoch; or FG_CAPTURE_UNKNOWN */
     int64_t received_ns;      /* when its last packet arrived, CLOCK_MONOTONIC */
     int64_t deadline_ns;      /* a result after this is of little use, CLOCK_MONOTONIC */
     uint32_t format;          /* FG_BGR24 … */
     uint32_t width, height;   /* of planes[0] in pixels */
     uint32_t rotation;        /* clockwise degrees still to apply: 0, 90, 180 or 270; 0 for browsers */
-    uint32_t matrix, range;   /* of the decoded stream */
+    uint32_t matrix, range;   /* FG_MATRIX_…, FG_RANGE_… of the decoded stream: matters to I420 and NV12 only */
     uint32_t plane_count;     /* 1 to 3 */
     uint32_t reserved;
     fg_plane planes[4];
@@ -121,8 +130,8 @@ typedef struct fg_keypoint {
 typedef struct fg_detection {
     uint32_t struct_size;
     float score;         /* confidence, 0 to 1 */
-    const char *label;   /* at most 64 bytes */
-    float x, y, w, h;    /* fractions of the picture, origin top-left; clipped to it */
+    const char *label;   /* what it is, at most 64 bytes; NULL: none */
+    float x, y, w, h;    /* box: fractions of the picture, origin top-left, w and h >= 0; clipped to the picture */
     uint64_t track;      /* identity over time; 0 for none */
     const fg_keypoint *keypoints;
     uint32_t keypoint_count; /* at most 64 */
@@ -130,7 +139,7 @@ typedef struct fg_detection {
 } fg_detection;
 
 /* Where process puts what it found. Valid until process returns. A refused call leaves the result as it was, makes the
- * frame's outcome `error` and returns a negative code. */
+ * frame's outcome `error`, whatever process returns, and returns a negative code. */
 typedef struct fg_out fg_out;
 struct fg_out {
     uint32_t struct_size;
@@ -138,7 +147,7 @@ struct fg_out {
     void *context;
     /* [process] Adds one detection; at most 256 a frame. */
     int32_t (*detection)(const fg_out *out, const fg_detection *detection);
-    /* [process] Sets the result's `data` to `length` bytes of JSON, at most 48 KiB; the last call counts. */
+    /* [process] Sets the result's `data` to `length` bytes of JSON, any value, at most 48 KiB; the last call counts. */
     int32_t (*data)(const fg_out *out, const char *json, uint64_t length);
     /* [process] Interface of an extension to the result; valid until process returns. */
     const void *(*get_extension)(const fg_out *out, const char *id);
@@ -164,7 +173,7 @@ struct fg_host {
     void (*log)(const fg_host *host, int32_t level, const char *text);
 };
 
-/* One instance, serving one stream. Made by create, owned by the processor until destroy. */
+/* One instance, serving one stream. Made by create, owned by the processor; framegate reads it until destroy. */
 typedef struct fg_processor fg_processor;
 struct fg_processor {
     uint32_t struct_size;
@@ -172,7 +181,7 @@ struct fg_processor {
     void *self;  /* the processor's own */
     /* [process] Before the first frame and whenever size or format changes. May be NULL. */
     int32_t (*configure)(fg_processor *processor, const fg_config *config);
-    /* [process] One frame. */
+    /* [process] One frame. FG_OK or FG_NO_RESULT; a negative code makes the frame's outcome `error`. */
     int32_t (*process)(fg_processor *processor, const fg_frame *frame, const fg_out *out);
     /* [process] Last call: frees the instance. */
     void (*destroy)(fg_processor *processor);
@@ -231,7 +240,8 @@ static inline int32_t fg_detect(const fg_out *out, const char *label, float scor
     return out->detection(out, &detection);
 }
 
-/* Shorthand: sets the result's `data` from a printf format that makes JSON, at most 4095 bytes. */
+/* Shorthand: sets the result's `data` from a printf format that makes JSON, at most 4095 bytes. A NaN or an infinity
+ * printed by %f is no JSON, and neither is the decimal comma of a setlocale. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3), unused))
 #endif
@@ -249,7 +259,7 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
 }
 #endif
 
-/* Exports a level-2 processor. Use once, at file scope. */
+/* Exports a level-2 processor. Use once, at file scope, without a semicolon. */
 #define FG_ENTRY(NAME, VERSION, DESCRIPTION, CREATE) FG_ENTRY_AT_LEVEL(2, NAME, VERSION, DESCRIPTION, CREATE)
 
 #define FG_ENTRY_AT_LEVEL(LEVEL, NAME, VERSION, DESCRIPTION, CREATE)                                             \
@@ -257,11 +267,23 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
     FG_EXPORT const fg_entry fg_entry_1;                                                                         \
     FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), FG_ABI_VERSION, &fg_descriptor_1, CREATE};
 
-/* Exports one function `int32_t FUNCTION(const fg_frame *, const fg_out *)` as a whole processor (level 1). */
+#if defined(__cpp_exceptions)
+#define FG_GUARD(CALL)   \
+    try {                \
+        return CALL;     \
+    } catch (...) {      \
+        return FG_ERROR; \
+    }
+#else
+#define FG_GUARD(CALL) return CALL;
+#endif
+
+/* Exports one function `int32_t FUNCTION(const fg_frame *, const fg_out *)` as a whole processor (level 1). Use once,
+ * at file scope, without a semicolon. */
 #define FG_PROCESSOR(NAME, VERSION, DESCRIPTION, FUNCTION)                                                       \
     static int32_t fg_simple_process(fg_processor *self, const fg_frame *frame, const fg_out *out) {             \
         (void)self;                                                                                              \
-        return FUNCTION(frame, out);                                                                             \
+        FG_GUARD(FUNCTION(frame, out))                                                                           \
     }                                                                                                            \
     static void fg_simple_destroy(fg_processor *self) { (void)self; }                                            \
     static int32_t fg_simple_create(const fg_host *host, fg_processor **made) {                                  \

@@ -29,6 +29,19 @@ pub const ERROR_LIMIT: i32 = -4;
 /// `FG_ERROR_NOT_FINITE`.
 pub const ERROR_NOT_FINITE: i32 = -5;
 
+/// `FG_BGR24`.
+pub const BGR24: u32 = 1;
+/// `FG_RGB24`.
+pub const RGB24: u32 = 2;
+/// `FG_BGRA`.
+pub const BGRA: u32 = 3;
+/// `FG_GRAY8`.
+pub const GRAY8: u32 = 4;
+/// `FG_I420`.
+pub const I420: u32 = 5;
+/// `FG_NV12`.
+pub const NV12: u32 = 6;
+
 /// `FG_LOG_ERROR`.
 pub const LOG_ERROR: i32 = 1;
 /// `FG_LOG_WARN`.
@@ -54,7 +67,7 @@ pub const MATRIX_BT709: u32 = 2;
 pub const RANGE_LIMITED: u32 = 1;
 /// `FG_RANGE_FULL`.
 pub const RANGE_FULL: u32 = 2;
-/// Value of [`Frame::capture_us`] while the capture time is unknown.
+/// `FG_CAPTURE_UNKNOWN`: value of [`Frame::capture_us`] until the sender has said what time it is.
 pub const CAPTURE_UNKNOWN: i64 = i64::MIN;
 /// Most keypoints of one detection.
 pub const KEYPOINTS_MAX: u32 = 64;

@@ -1,1 +1,47 @@
-//! placeholder
+//! Encoded units in, pictures out: decoding, scaling, colour conversion, and encoding for test clips.
+//!
+//! A [`Decoder`] turns one encoded unit into at most one [`Picture`], whose planes stay in the decoder's memory until
+//! its next unit. A [`Converter`] scales and converts that picture straight into bytes arranged by a [`Layout`], the only
+//! copy on the way. Everything runs on the caller's thread: nothing here starts one. [`preload`] does what is expensive
+//! once, before a process forks.
+//!
+//! [`Encoder`], [`Scene`], [`ivf`], [`y4m`] and [`number_bar`] make and read test clips whose every frame carries its
+//! number.
+
+#![deny(unsafe_code)]
+
+mod convert;
+mod decode;
+mod encode;
+#[expect(unsafe_code, reason = "the one door to C libraries; see the house rules on unsafe code")]
+mod ffi;
+pub mod ivf;
+mod layout;
+pub mod number_bar;
+mod picture;
+mod random;
+#[doc(hidden)]
+pub mod reference;
+mod scene;
+mod texture;
+pub mod y4m;
+
+pub use convert::{ConvertError, Converter};
+pub use decode::{DecodeError, Decoder};
+pub use encode::{EncodeError, EncodeFormat, Encoded, Encoder, EncoderSettings, Keyframe};
+pub use layout::{Layout, LayoutError, PlaneLayout};
+pub use picture::{I420Image, Matrix, Picture, PlaneRef, Range};
+pub use scene::{Numbering, Scene, SceneKind};
+
+/// Loads and initialises the codec libraries: call once in a nursery, so that forked engines share what it built.
+///
+/// Opens and closes a decoder, which resolves FFmpeg's symbols and builds its tables, and converts one tiny picture,
+/// which probes the CPU. Silences FFmpeg's log. Starts no thread and decodes nothing.
+///
+/// # Errors
+/// [`DecodeError::Unsupported`] when FFmpeg lacks the VP8 decoder, [`DecodeError::Memory`].
+pub fn preload() -> Result<(), DecodeError> {
+    drop(Decoder::new(framegate_wire::Codec::Vp8)?);
+    convert::warm_up();
+    Ok(())
+}

@@ -256,7 +256,7 @@ impl Runner {
         let mut reader = std::mem::take(&mut self.reader);
         reader.extend(bytes);
         let read = loop {
-            match reader.next::<FromEngine>() {
+            match reader.next_message::<FromEngine>() {
                 Ok(Some((message, payload))) => {
                     if let Err(error) = self.on_message(now, message, payload) {
                         break Err(error);
@@ -562,7 +562,11 @@ fn check_result<'a>(header: &ResultHeader, payload: &'a [u8]) -> Result<&'a str,
 }
 
 fn truncated(text: &str) -> &str {
-    &text[..text.floor_char_boundary(limits::TEXT_BYTES_MAX)]
+    let mut end = text.len().min(limits::TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn signal_of(kind: ExitKind) -> Option<i32> {

@@ -1,1 +1,26 @@
-//! placeholder
+//! The child process that decodes video and runs processors.
+//!
+//! [`nursery`] loads one processor and forks an engine for each session. An engine reads encoded units from its socket,
+//! decodes all of them, converts the newest and calls the processor on it; [`intake`] decides what happens to each unit
+//! and is pure, `engine` is the loop around it. Every unit is answered by exactly one result, skip or drop.
+//!
+//! Foreign code (codecs and processors) runs only after `sandbox` has taken network, exec and file writes away.
+
+#![deny(unsafe_code)]
+
+mod clock;
+mod engine;
+#[expect(unsafe_code, reason = "calls into processors, and is called by them")]
+mod host;
+pub mod intake;
+#[expect(unsafe_code, reason = "loads processors")]
+mod library;
+pub mod limits;
+#[expect(unsafe_code, reason = "fork, signal handlers and descriptors by number")]
+pub mod nursery;
+mod outbox;
+#[expect(unsafe_code, reason = "maps memory that processors see")]
+mod pool;
+#[expect(unsafe_code, reason = "takes rights away by system calls without a safe wrapper")]
+mod sandbox;
+mod symbols;

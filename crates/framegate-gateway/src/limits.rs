@@ -17,6 +17,9 @@ pub const MEDIA_THREADS_MAX: u32 = 64;
 /// Most sessions an operator may allow: each has an engine process, and systems allow some 32 000 processes.
 pub const SESSIONS_MAX: u32 = 10_000;
 
+/// Most crashes an operator may allow a session in one minute: each costs a fork and is remembered for that minute.
+pub const CRASHES_MAX: u32 = 1000;
+
 /// Most HTTP connections at once: each is a file descriptor and up to [`HEAD_BYTES_MAX`] of memory; more wait unaccepted.
 pub const CONNECTIONS_MAX: usize = 1024;
 

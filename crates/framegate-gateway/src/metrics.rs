@@ -114,15 +114,11 @@ pub enum RestartReason {
     Crashed,
     /// It made no progress and was killed.
     Hung,
-    /// It said something that no engine says.
-    Protocol,
-    /// The processor could not be made.
-    ProcessorFailed,
 }
 
 impl RestartReason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Crashed, Self::Hung, Self::Protocol, Self::ProcessorFailed];
+    pub const ALL: [Self; 2] = [Self::Crashed, Self::Hung];
 
     /// The word used as label.
     #[must_use]
@@ -130,8 +126,6 @@ impl RestartReason {
         match self {
             Self::Crashed => "crashed",
             Self::Hung => "hung",
-            Self::Protocol => "protocol",
-            Self::ProcessorFailed => "processor_failed",
         }
     }
 }
@@ -198,19 +192,6 @@ pub fn outcomes(before: &Counts, now: &Counts) {
     }
 }
 
-/// Counts what became of frames since `before`.
-pub fn outcomes(before: &framegate_wire::Counts, after: &framegate_wire::Counts) {
-    let table = table();
-    table.ok.increment(after.ok - before.ok);
-    table.error.increment(after.error - before.error);
-    for (index, counter) in table.skipped.iter().enumerate() {
-        counter.increment(after.skipped[index] - before.skipped[index]);
-    }
-    for (index, counter) in table.dropped.iter().enumerate() {
-        counter.increment(after.dropped[index] - before.dropped[index]);
-    }
-}
-
 /// Counts an engine that was replaced.
 pub fn engine_restart(reason: RestartReason) {
     table().restarts[reason as usize].increment(1);
@@ -250,7 +231,7 @@ struct Table {
     error: Counter,
     skipped: [Counter; 4],
     dropped: [Counter; 7],
-    restarts: [Counter; 4],
+    restarts: [Counter; 2],
     http_requests: [Counter; 5],
     http_connections: Gauge,
     memory: Gauge,

@@ -68,6 +68,7 @@ fn full() -> Config {
             late_ms: 200,
             hard_deadline_ms: 1000,
             first_frame_deadline_ms: 30_000,
+            crashes_max: 5,
             area_max: 4096 * 2160,
             readable: vec!["/models".into()],
         },
@@ -184,7 +185,7 @@ fn mistakes_in_the_environment_name_the_variable() {
         "FRAMEGATE_ENGINE__LATE_M",
         "1",
         "unknown field `late_m`, expected one of `program`, `late_ms`, `hard_deadline_ms`, `first_frame_deadline_ms`, \
-         `area_max`, `readable`; did you mean `late_ms`?",
+         `crashes_max`, `area_max`, `readable`; did you mean `late_ms`?",
     );
 }
 

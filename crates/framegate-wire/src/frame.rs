@@ -81,7 +81,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`FrameError`]; the peer is broken or hostile and the stream must be closed.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<(M, &[u8])>, FrameError> {
+    pub fn next_message<M: DeserializeOwned>(&mut self) -> Result<Option<(M, &[u8])>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some(prefix) = rest.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let length =
@@ -114,7 +114,7 @@ mod tests {
             let mut seen = Vec::new();
             for part in [&bytes[..split], &bytes[split..]] {
                 reader.extend(part);
-                while let Some((message, payload)) = reader.next::<FromEngine>().unwrap() {
+                while let Some((message, payload)) = reader.next_message::<FromEngine>().unwrap() {
                     seen.push((message, payload.to_vec()));
                 }
             }
@@ -128,7 +128,7 @@ mod tests {
         for prefix in [[0xff; 8], [1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f]] {
             let mut reader = Reader::default();
             reader.extend(&prefix);
-            assert!(matches!(reader.next::<FromEngine>(), Err(FrameError::TooLarge { .. })));
+            assert!(matches!(reader.next_message::<FromEngine>(), Err(FrameError::TooLarge { .. })));
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
             }
             let mut reader = Reader::default();
             reader.extend(&bytes);
-            let _ = reader.next::<FromEngine>();
+            let _ = reader.next_message::<FromEngine>();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use framegate_wire::limits::SIDE_MAX;
 
 use super::Config;
-use crate::limits::{MEDIA_THREADS_MAX, NAME_CHARS_MAX, PIPELINES_MAX, SESSIONS_MAX};
+use crate::limits::{CRASHES_MAX, MEDIA_THREADS_MAX, NAME_CHARS_MAX, PIPELINES_MAX, SESSIONS_MAX};
 
 /// A value that cannot stand, and the option it belongs to.
 pub(super) struct Finding {
@@ -89,6 +89,9 @@ fn check_numbers(config: &Config) -> Result<(), Finding> {
     }
     if engine.first_frame_deadline_ms < engine.hard_deadline_ms {
         return refuse("engine.first_frame_deadline_ms", "must not be below engine.hard_deadline_ms");
+    }
+    if engine.crashes_max > CRASHES_MAX {
+        return refuse("engine.crashes_max", format!("must be at most {CRASHES_MAX}"));
     }
     if engine.area_max < 16 * 16 || engine.area_max > SIDE_MAX * SIDE_MAX {
         return refuse("engine.area_max", format!("must be 256 to {} pixels", SIDE_MAX * SIDE_MAX));

@@ -1,0 +1,54 @@
+# make run    installs what is missing, builds, and starts framegate with the example processors
+# make test   everything that must hold, with real browsers
+# make help   the rest
+
+# Where rustup puts cargo, also in a shell that has not noticed yet.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+HEADER := crates/framegate-abi/include/framegate.h
+PROCESSOR = $(CC) -shared -fPIC -O2 -I crates/framegate-abi/include $< -o $@
+
+# `motion` first: the first processor is the default.
+EXAMPLES := $(addprefix $(TARGET)/processors/,motion.so brightness.so framecode.so readall.so)
+TEST_SOURCES := $(wildcard testdata/processors/*.c)
+TEST_PROCESSORS := $(TEST_SOURCES:testdata/processors/%.c=$(TARGET)/processors/test/%.so)
+
+.PHONY: run build processors test-processors test deny help
+.DEFAULT_GOAL := help
+
+run: build
+	@exec $(TARGET)/release/framegate serve $(foreach so,$(EXAMPLES),-p $(so)) $(ARGS)
+
+build:
+	@scripts/setup.sh run
+	cargo build --release --locked -p framegate -p framegate-engine
+	@$(MAKE) --no-print-directory processors
+
+processors: $(EXAMPLES)
+
+test-processors: $(TEST_PROCESSORS)
+
+$(TARGET)/processors/%.so: examples/c/%.c $(HEADER)
+	@mkdir -p $(@D)
+	$(PROCESSOR)
+
+$(TARGET)/processors/test/%.so: testdata/processors/%.c testdata/processors/at.h $(HEADER)
+	@mkdir -p $(@D)
+	@$(PROCESSOR)
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh
+
+deny:
+	cargo deny check bans licenses sources
+
+help:
+	@echo 'make run              install what is missing, build, start on http://127.0.0.1:8080'
+	@echo '                      ARGS="--listen 127.0.0.1:9000" adds options of `framegate serve`'
+	@echo 'make build            the same without starting: target/release/framegate'
+	@echo 'make processors       compile examples/c to target/processors'
+	@echo 'make test-processors  compile testdata/processors to target/processors/test'
+	@echo 'make test             format, lints, all tests, Chromium, aiortc'
+	@echo 'make deny             licences and sources of dependencies (needs cargo-deny)'

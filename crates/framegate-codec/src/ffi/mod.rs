@@ -1,0 +1,4 @@
+//! Safe wrappers of the C libraries.
+
+pub(crate) mod avcodec;
+pub(crate) mod libyuv;

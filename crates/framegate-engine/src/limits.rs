@@ -1,0 +1,61 @@
+//! Limits of an engine and its nursery, each with its unit and reason.
+
+use framegate_wire::limits::{NURSERY_PACKET_BYTES_MAX, TEXT_BYTES_MAX, UNIT_BYTES_MAX};
+
+/// Age at which a unit is late when the gateway names none, in milliseconds.
+pub const LATE_MS: u32 = 200;
+
+/// After this long a result is of little use, in nanoseconds: what `deadline_ns` tells a processor.
+pub const DEADLINE_NS: u64 = 200_000_000;
+
+/// Time between two requests for the same missing keyframe, in nanoseconds: one may be lost on the network.
+pub const KEYFRAME_REPEAT_NS: u64 = 1_000_000_000;
+
+/// Busy times remembered for the late rule: the calls one unit can wait through are one or two.
+pub const SPANS_MAX: usize = 16;
+
+/// Most bytes read before what arrived is decoded: the gateway holds back at most 1 MiB, the socket about as much.
+pub const DRAIN_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX;
+
+/// Bytes of one read from the session's socket: more than a socket buffer holds by default.
+pub const READ_BYTES: usize = 256 << 10;
+
+/// Time between two statistics, in nanoseconds.
+pub const STATS_NS: u64 = 1_000_000_000;
+
+/// Log lines of one processor a second; further ones are counted.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 100;
+
+/// Largest processor file, in bytes: it is copied into memory.
+pub const PROCESSOR_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest version text of a processor, in bytes.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// Longest description of a processor, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 256;
+
+/// Longest name of a processor, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Beyond this a box or point is surely in pixels and not in fractions of the picture.
+pub const FRACTION_MAX: f32 = 4.0;
+
+/// Engines of one nursery: more would not find a core, and each costs the nursery two descriptors.
+pub const ENGINES_MAX: usize = 1024;
+
+/// Descriptors an engine may have open: its own few, a model, the eventfds of a runtime.
+pub const ENGINE_FILES_MAX: u64 = 64;
+
+/// Private writable memory of an engine, in bytes: a 4K decoder with its processor's model fits.
+pub const ENGINE_DATA_BYTES_MAX: u64 = 2 << 30;
+
+/// Return addresses a dying engine reports: enough to get from `abort` or `memcpy` back into the processor.
+pub const FAULT_FRAMES_MAX: usize = 24;
+
+/// Stack of the fault handler, in bytes: unwinding needs about 10 KiB.
+pub const FAULT_STACK_BYTES: usize = 64 << 10;
+
+// A descriptor or fault fits one control packet.
+const _: () = assert!(NAME_BYTES_MAX + VERSION_BYTES_MAX + DESCRIPTION_BYTES_MAX + 64 < NURSERY_PACKET_BYTES_MAX);
+const _: () = assert!(4 * TEXT_BYTES_MAX < NURSERY_PACKET_BYTES_MAX);

@@ -1,0 +1,262 @@
+//! The nursery: one single-threaded process per pipeline that has the codecs and the processor loaded, and forks an
+//! engine for each session.
+//!
+//! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
+//! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
+
+mod child;
+mod control;
+pub(crate) mod fault;
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+};
+
+use framegate_wire::{Descriptor, NurseryReply, NurseryRequest, limits::TEXT_BYTES_MAX};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{Mode as FileMode, OFlags},
+    io::{Errno, fcntl_dupfd_cloexec},
+    process::{Pid, PidfdFlags, getpid, getppid, pidfd_open, setpriority_process},
+};
+
+use crate::{
+    library::{Image, Library, LoadError},
+    limits::ENGINES_MAX,
+    outbox::cut,
+    sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
+};
+use child::{Child, Roots};
+use control::{Control, Fork};
+
+/// How engines come to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Each is forked.
+    Fork,
+    /// The nursery becomes the first engine: for processors whose threads a fork would lose.
+    Once,
+}
+
+/// What a nursery is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The processor's shared library.
+    pub processor: PathBuf,
+    /// Files and folders that engines may read, beside the processor's own folder.
+    pub readable: Vec<PathBuf>,
+    /// How engines come to be.
+    pub mode: Mode,
+}
+
+/// Why a nursery ended. The gateway has been told, if it could be.
+#[derive(Debug, thiserror::Error)]
+#[error("nursery: {0}")]
+pub struct NurseryError(#[from] Failure);
+
+/// What failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum Failure {
+    #[error("{0}: {1}")]
+    System(&'static str, #[source] Errno),
+    #[error("the process that started this one has gone")]
+    Orphaned,
+    #[error("loading the codecs: {0}")]
+    Codec(#[from] framegate_codec::DecodeError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("sandbox: {0}")]
+    Sandbox(#[from] SandboxError),
+    #[error("sandbox: {0}")]
+    Filter(#[from] FilterError),
+}
+
+/// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
+const NICE: i32 = 10;
+
+/// Runs a nursery until its control socket closes. Call from the only thread of a process whose standard input is the
+/// control socket.
+///
+/// # Errors
+/// [`NurseryError`] when the processor cannot be loaded or the system refuses something.
+pub fn run(options: &Options) -> Result<(), NurseryError> {
+    let control = Control::new(take_stdin().map_err(|error| Failure::System("taking the control socket", error))?);
+    let loaded = match load(options) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let text = cut(&error.to_string(), TEXT_BYTES_MAX).to_owned();
+            // If the gateway has gone there is nobody to tell.
+            let _ = control.send(&NurseryReply::Fault { text }, None);
+            return Err(error.into());
+        }
+    };
+    let descriptor = Descriptor { tasks: tasks(), ..loaded.library.descriptor().clone() };
+    let lost = |error| Failure::System("answering on the control socket", error);
+    control.send(&NurseryReply::Ready(descriptor), None).map_err(lost)?;
+    Ok(Nursery { control, loaded, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
+}
+
+/// What engines are made from.
+struct Loaded {
+    library: Library,
+    filter: EngineFilter,
+    policy: Policy,
+}
+
+/// Everything that can fail for reasons the author or operator must hear.
+fn load(options: &Options) -> Result<Loaded, Failure> {
+    let parent = getppid();
+    setpriority_process(None, NICE).map_err(|error| Failure::System("lowering the priority", error))?;
+    // SAFETY: no other thread exists yet that could read the environment.
+    unsafe {
+        // One core per engine: parallel are the engines themselves.
+        for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+            std::env::set_var(name, "1");
+        }
+    }
+    framegate_codec::preload()?;
+    child::die_with_parent(parent)?;
+    let image = Image::copy(&options.processor)?;
+    let policy = policy(options);
+    // Before the processor's constructors run.
+    let filter = EngineFilter::new()?;
+    if confine_nursery(&policy)? == Reads::Unrestricted {
+        // Said once, on the gateway's standard error: the control messages have no word for it.
+        let _ = writeln!(std::io::stderr(), "framegate-engine: the kernel has no Landlock: reads are not restricted");
+    }
+    let library = Library::load(image)?;
+    fault::warm_up();
+    Ok(Loaded { library, filter, policy })
+}
+
+/// The processor's folder holds its models and the libraries beside it.
+fn policy(options: &Options) -> Policy {
+    let folder = options.processor.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut readable = vec![folder.map_or_else(|| PathBuf::from("."), PathBuf::from)];
+    readable.extend(options.readable.iter().cloned());
+    Policy { readable }
+}
+
+/// Moves standard input out of the processor's reach and puts `/dev/null` in its place.
+fn take_stdin() -> Result<OwnedFd, Errno> {
+    let control = fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty())?;
+    // SAFETY: both are descriptors of this process; what 0 was before lives on in `control`.
+    if unsafe { libc::dup2(null.as_raw_fd(), 0) } < 0 {
+        return Err(child::last_errno());
+    }
+    Ok(control)
+}
+
+/// Threads of this process; 0 when unknown.
+fn tasks() -> u32 {
+    std::fs::read_dir("/proc/self/task").map_or(0, |entries| u32::try_from(entries.count()).unwrap_or(u32::MAX))
+}
+
+struct Nursery {
+    control: Control,
+    loaded: Loaded,
+    mode: Mode,
+    children: Vec<Child>,
+}
+
+impl Nursery {
+    /// Serves until the control socket closes, which is not an error.
+    fn serve(mut self) -> Result<(), Errno> {
+        loop {
+            let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
+            waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
+            match poll(&mut waited, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+            let is_ready: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(waited);
+            self.reap()?;
+            if is_ready.first() == Some(&true) {
+                match self.control.receive()? {
+                    Some(fork) => self.fork(fork)?,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self) -> Result<(), Errno> {
+        let mut index = 0;
+        while let Some(child) = self.children.get_mut(index) {
+            match child.reap(&self.loaded.library) {
+                Some(exited) => {
+                    self.children.swap_remove(index);
+                    self.control.send(&exited, None)?;
+                }
+                None => index += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn fork(&mut self, fork: Fork) -> Result<(), Errno> {
+        let Fork { request: NurseryRequest::Fork { engine }, descriptors } = fork else {
+            return Ok(());
+        };
+        let Some([session, log]) = descriptors else {
+            return self.refuse(engine, "Fork needs two descriptors: the session's socket and its output pipe");
+        };
+        if self.mode == Mode::Once {
+            return self.become_engine(engine, Roots { session, log, fault: None });
+        }
+        let tasks = tasks();
+        if tasks > 1 {
+            let text = format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
+            return self.refuse(engine, &text);
+        }
+        if self.children.len() >= ENGINES_MAX {
+            return self.refuse(engine, &format!("this nursery has {ENGINES_MAX} engines already"));
+        }
+        match Child::fork(engine, session, log, &self.loaded) {
+            Ok(child) => {
+                let reply = NurseryReply::Forked { engine, pid: child.pid() };
+                let sent = self.control.send(&reply, Some(&child.pidfd));
+                self.children.push(child);
+                sent
+            }
+            Err(error) => self.refuse(engine, &format!("fork: {error}")),
+        }
+    }
+
+    fn refuse(&self, engine: u64, text: &str) -> Result<(), Errno> {
+        self.control.send(&NurseryReply::ForkFailed { engine, text: text.to_owned() }, None)
+    }
+
+    fn become_engine(&mut self, engine: u64, roots: Roots) -> Result<(), Errno> {
+        let pid: Pid = getpid();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let reply = NurseryReply::Forked { engine, pid: pid.as_raw_nonzero().get().cast_unsigned() };
+        self.control.send(&reply, Some(&pidfd))?;
+        drop(pidfd);
+        self.control.close();
+        child::be_engine(roots, &self.loaded, Threads::All)
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        for child in &self.children {
+            child.kill();
+        }
+    }
+}
+
+/// Reads a dying engine's record, as far as it got.
+fn read_up_to(pipe: &mut File, bytes: &mut [u8]) -> usize {
+    let mut length = 0;
+    while let Ok(count @ 1..) = pipe.read(&mut bytes[length..]) {
+        length += count;
+    }
+    length
+}

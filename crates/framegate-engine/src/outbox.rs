@@ -1,0 +1,153 @@
+//! What an engine says to the gateway: replies gathered and sent in one write, log lines at once.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use framegate_wire::{FromEngine, LogLevel, frame, limits::TEXT_BYTES_MAX};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::{SendFlags, send},
+};
+
+use crate::{clock, limits::LOG_LINES_PER_SECOND_MAX};
+
+/// Why the gateway cannot be told anything more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SendError {
+    /// The socket failed; the gateway has most likely gone.
+    #[error("sending to the gateway: {0}")]
+    Socket(#[from] Errno),
+    /// A message does not fit the wire.
+    #[error("framing a message: {0}")]
+    Frame(#[from] frame::FrameError),
+}
+
+/// The sending half of the session's socket. Any thread of the processor may log through it.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    socket: OwnedFd,
+    pending: Mutex<Vec<u8>>,
+    lines: Mutex<LineLimit>,
+}
+
+impl Outbox {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, pending: Mutex::default(), lines: Mutex::default() }
+    }
+
+    /// The socket, for reading.
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Adds a message to the next write.
+    pub(crate) fn push(&self, message: &FromEngine, payload: &[u8]) -> Result<(), SendError> {
+        Ok(frame::write(&mut lock(&self.pending), message, payload)?)
+    }
+
+    /// Sends what was gathered; waits while the socket is full.
+    pub(crate) fn flush(&self) -> Result<(), SendError> {
+        let mut pending = lock(&self.pending);
+        let mut rest = pending.as_slice();
+        while !rest.is_empty() {
+            match send(&self.socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    // An error of `poll` shows again at the next `send`.
+                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        pending.clear();
+        Ok(())
+    }
+
+    /// Sends one log line at once: the next instruction may crash. Lines above the limit are counted instead.
+    pub(crate) fn log(&self, level: LogLevel, text: &str) {
+        let suppressed = match lock(&self.lines).admit(clock::now_ns()) {
+            Admission::Refused => return,
+            Admission::Admitted { suppressed } => suppressed,
+        };
+        // A failing socket is noticed by the engine's loop, which ends the engine.
+        if suppressed > 0 {
+            let text = format!("{suppressed} log lines left out: at most {LOG_LINES_PER_SECOND_MAX} a second");
+            let _ = self.push(&FromEngine::Log { level: LogLevel::Warn, text }, &[]);
+        }
+        let _ = self.push(&FromEngine::Log { level, text: cut(text, TEXT_BYTES_MAX).to_owned() }, &[]);
+        let _ = self.flush();
+    }
+}
+
+/// The longest beginning of `text` that has at most `bytes_max` bytes.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts lines in each second.
+#[derive(Debug, Default)]
+struct LineLimit {
+    second: u64,
+    lines: u32,
+    suppressed: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Admission {
+    Admitted { suppressed: u32 },
+    Refused,
+}
+
+impl LineLimit {
+    fn admit(&mut self, now_ns: u64) -> Admission {
+        let second = now_ns / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.lines = 0;
+        }
+        if self.lines >= LOG_LINES_PER_SECOND_MAX {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return Admission::Refused;
+        }
+        self.lines += 1;
+        Admission::Admitted { suppressed: std::mem::take(&mut self.suppressed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_above_the_limit_are_counted_and_named_later() {
+        let mut limit = LineLimit::default();
+        for _ in 0..LOG_LINES_PER_SECOND_MAX {
+            assert_eq!(limit.admit(5_000_000_000), Admission::Admitted { suppressed: 0 });
+        }
+        assert_eq!(limit.admit(5_900_000_000), Admission::Refused);
+        assert_eq!(limit.admit(5_999_999_999), Admission::Refused);
+        assert_eq!(limit.admit(6_000_000_000), Admission::Admitted { suppressed: 2 });
+        assert_eq!(limit.admit(6_000_000_001), Admission::Admitted { suppressed: 0 });
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!(cut("grün", 3), "gr");
+        assert_eq!(cut("grün", 4), "grü");
+        assert_eq!(cut("grün", 400), "grün");
+    }
+}

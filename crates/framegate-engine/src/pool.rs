@@ -1,0 +1,77 @@
+//! The memory pictures are converted into: one slot per engine, walled off by inaccessible pages.
+
+use std::ptr::NonNull;
+
+use rustix::{
+    io::Errno,
+    mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap},
+};
+
+/// Alignment of every slot, in bytes: a cache line, and the widest vector registers.
+const ALIGNMENT: usize = 64;
+
+/// Memory for one picture, aligned to 64 bytes, with an inaccessible page before it and one close behind it: an
+/// algorithm that runs past the end by 64 bytes or more faults on the spot instead of spoiling something else.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    base: NonNull<u8>,
+    mapped_bytes: usize,
+    start: usize,
+    len: usize,
+}
+
+impl Slot {
+    /// Maps memory for `len` bytes, at least one.
+    pub(crate) fn new(len: usize) -> Result<Self, Errno> {
+        let page = page_size();
+        let len = len.max(1);
+        let inner = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        let mapped_bytes = inner.checked_add(2 * page).ok_or(Errno::NOMEM)?;
+        // SAFETY: a new private mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        let slot = Self { base, mapped_bytes, start: page + (inner - len) / ALIGNMENT * ALIGNMENT, len };
+        // SAFETY: the pages between the two walls belong to the mapping just made; nothing points into them yet.
+        unsafe { mprotect(base.as_ptr().add(page).cast(), inner, MprotectFlags::READ | MprotectFlags::WRITE)? };
+        Ok(slot)
+    }
+
+    /// The slot's bytes.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `start..start + len` lies within the accessible pages of this slot's own mapping, which lives as long
+        // as the slot; the borrow of `self` keeps other slices away. Fresh pages are zero, so all bytes are initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(self.start), self.len) }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length and no borrow of it outlives the slot.
+        // An error would leave the mapping behind, which harms nobody.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
+    }
+}
+
+fn page_size() -> usize {
+    // SAFETY: always safe to call.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_aligned_zeroed_and_end_near_the_wall() {
+        for len in [1, 63, 64, 4096, 640 * 480 * 3, 641 * 479 * 3] {
+            let mut slot = Slot::new(len).unwrap();
+            let mapped_end = slot.base.as_ptr() as usize + slot.mapped_bytes - page_size();
+            let bytes = slot.bytes();
+            assert_eq!(bytes.len(), len);
+            assert_eq!(bytes.as_ptr() as usize % ALIGNMENT, 0);
+            assert!(bytes.iter().all(|&byte| byte == 0));
+            bytes.fill(0xff);
+            assert!(mapped_end - (bytes.as_ptr() as usize + len) < ALIGNMENT);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What an engine may not do. Rights are only ever taken away: first the nursery's, before it loads the processor, then
+//! more of the engine's, before it makes an instance.
+//!
+//! | | nursery | engine |
+//! |---|---|---|
+//! | network, exec | no | no |
+//! | files | read: system libraries, `/proc`, what is configured | the same, of `/proc` only its own |
+//! | processes | forks engines | threads only, signals only to itself |
+//! | everything else | as the kernel allows | a list of allowed system calls |
+//!
+//! Paths are restricted by Landlock. Where the kernel lacks it reads stay unrestricted, which is reported; writes, network
+//! and exec are refused by seccomp all the same.
+
+mod filter;
+
+use std::path::PathBuf;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    path_beneath_rules,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub(crate) use filter::{EngineFilter, FilterError, Threads};
+
+use crate::limits::{ENGINE_DATA_BYTES_MAX, ENGINE_FILES_MAX, ENGINES_MAX};
+
+/// Newest Landlock interface used; the kernel enforces what it knows of it.
+const LANDLOCK_ABI: ABI = ABI::V6;
+
+/// Descriptors of the nursery itself.
+const NURSERY_FILES_OWN: u64 = 64;
+
+/// What every program needs to find and run its libraries.
+const SYSTEM_PATHS: [&str; 16] = [
+    "/lib",
+    "/lib64",
+    "/usr",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/fonts",
+    "/etc/localtime",
+    "/dev/null",
+    "/dev/urandom",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/filesystems",
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm/transparent_hugepage",
+];
+
+/// Why a restriction could not be put on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SandboxError {
+    /// Landlock failed although the kernel offers it.
+    #[error("restricting paths: {0}")]
+    Paths(#[from] RulesetError),
+    /// A filter of system calls could not be made or installed.
+    #[error("filtering system calls: {0}")]
+    Filter(#[from] FilterError),
+    /// A resource limit was refused.
+    #[error("limiting {0:?}: {1}")]
+    Limit(Resource, rustix::io::Errno),
+}
+
+/// Whether reading files is restricted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Restricted,
+    /// The kernel has no Landlock.
+    Unrestricted,
+}
+
+/// What a sandbox lets through, beside the system's libraries.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// Files and folders that may be read.
+    pub(crate) readable: Vec<PathBuf>,
+}
+
+/// Restricts the nursery, and with it every engine it will fork.
+pub(crate) fn confine_nursery(policy: &Policy) -> Result<Reads, SandboxError> {
+    let reads = restrict_paths(policy, "/proc")?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::Nofile, NURSERY_FILES_OWN + 2 * ENGINES_MAX as u64)?;
+    filter::confine_nursery()?;
+    Ok(reads)
+}
+
+/// Restricts an engine for good.
+pub(crate) fn confine_engine(policy: &Policy, filter: &EngineFilter, threads: Threads) -> Result<(), SandboxError> {
+    // `/proc/self` names the engine here and would name the nursery there.
+    restrict_paths(policy, "/proc/self")?;
+    limit(Resource::Nofile, ENGINE_FILES_MAX)?;
+    limit(Resource::Fsize, 0)?;
+    limit(Resource::Data, ENGINE_DATA_BYTES_MAX)?;
+    // No limit of processes: it would count every process of the user. The filter refuses new ones.
+    Ok(filter.apply(threads)?)
+}
+
+fn restrict_paths(policy: &Policy, proc_path: &str) -> Result<Reads, SandboxError> {
+    let system = SYSTEM_PATHS.iter().map(PathBuf::from).chain([PathBuf::from(proc_path)]);
+    // What does not exist needs no permission: `path_beneath_rules` leaves it out.
+    let paths = system.chain(policy.readable.iter().cloned());
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK_ABI))?
+        .handle_access(AccessNet::from_all(LANDLOCK_ABI))?
+        .scope(Scope::from_all(LANDLOCK_ABI))?
+        .create()?
+        .add_rules(path_beneath_rules(paths, AccessFs::from_read(LANDLOCK_ABI)))?
+        .restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::NotEnforced => Reads::Unrestricted,
+        _ => Reads::Restricted,
+    })
+}
+
+/// Lowers a limit; one that is lower already stays.
+fn limit(resource: Resource, value: u64) -> Result<(), SandboxError> {
+    let value = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
+    let new = Rlimit { current: Some(value), maximum: Some(value) };
+    setrlimit(resource, new).map_err(|error| SandboxError::Limit(resource, error))
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything that must hold, in the order in which it fails fastest. `make test` installs what this needs first.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-target}
+
+step() {
+    printf '\n== %s\n' "$*"
+    local begin=$SECONDS
+    "$@" || { printf '\nFAILED after %s s: %s\n' "$((SECONDS - begin))" "$*" >&2; exit 1; }
+    printf '== %s s\n' "$((SECONDS - begin))"
+}
+
+rust_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc
+    else
+        cargo test --workspace --locked --no-fail-fast
+    fi
+}
+
+interop_tests() {
+    [ -x "$target/venv/bin/python" ] || /usr/bin/python3 -m venv "$target/venv"
+    "$target/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
+    "$target/venv/bin/python" -m unittest discover -s tests/interop -v
+}
+
+step cargo fmt --all --check
+step cargo clippy --workspace --all-targets --locked -- -D warnings
+# The programs first: tests start them as a user does, side by side.
+step cargo build --workspace --locked
+step make --no-print-directory processors test-processors
+step rust_tests
+step npm ci --prefix tests/browser --no-audit --no-fund
+step npm test --prefix tests/browser
+step interop_tests
+printf '\nAll of make test holds: %s s\n' "$SECONDS"
