@@ -35,7 +35,9 @@ pub(crate) enum CreateError {
     #[error("the processor's create returned FG_OK but no processor")]
     Nothing,
     /// The instance is unusable.
-    #[error("the processor's create gave an fg_processor whose struct_size is too small; set it to sizeof(fg_processor)")]
+    #[error(
+        "the processor's create gave an fg_processor whose struct_size is too small; set it to sizeof(fg_processor)"
+    )]
     Size,
     /// There is nothing to call.
     #[error("the processor's create gave an fg_processor whose process is NULL")]
@@ -380,10 +382,11 @@ callbacks! {
         }
         match usize::try_from(length) {
             Ok(length) if length <= RESULT_DATA_BYTES_MAX => {
-                // SAFETY: not NULL unless empty, and the processor says that many bytes are there.
-                let bytes: &[u8] =
-                    if length == 0 { &[] } else { unsafe { std::slice::from_raw_parts(json.cast(), length) } };
-                report.set_data(bytes)
+                if length == 0 {
+                    return report.set_data(&[]);
+                }
+                // SAFETY: not NULL, and the processor says that many bytes are there.
+                report.set_data(unsafe { std::slice::from_raw_parts(json.cast(), length) })
             }
             _ => report.refuse_large_data(length),
         }

@@ -45,6 +45,7 @@ pub struct Intake {
     gate: Gate,
     busy: BusyTimes,
     newest: Option<UnitHeader>,
+    first_seen: Option<Seq>,
     last_given: Option<Seq>,
     counts: Counts,
     answers: Vec<FromEngine>,
@@ -72,6 +73,7 @@ impl Intake {
             gate: Gate::Keyframe { ask: Some(KeyframeReason::Loss), asked_ns: None },
             busy: BusyTimes::default(),
             newest: None,
+            first_seen: None,
             last_given: None,
             counts: Counts::default(),
             answers: Vec::new(),
@@ -91,6 +93,7 @@ impl Intake {
 
     /// Decides what to do with the next unit, at the moment it could be decoded.
     pub fn unit(&mut self, header: &UnitHeader, now_ns: u64) -> Step {
+        self.first_seen.get_or_insert(header.seq);
         if let Gate::Keyframe { ask, asked_ns } = self.gate
             && !header.keyframe
         {
@@ -146,7 +149,7 @@ impl Intake {
             return None;
         }
         let unseen = self.last_given.map_or(0, |last| header.seq.0.saturating_sub(last.0 + 1));
-        let resumed = self.last_given.is_none() && header.seq.0 > 1;
+        let resumed = self.last_given.is_none() && self.first_seen.is_some_and(|first| first.0 > 1);
         self.last_given = Some(header.seq);
         Some(Call { header, dropped_before: u32::try_from(unseen).unwrap_or(u32::MAX), resumed })
     }

@@ -21,6 +21,5 @@ pub mod nursery;
 mod outbox;
 #[expect(unsafe_code, reason = "maps memory that processors see")]
 mod pool;
-#[expect(unsafe_code, reason = "takes rights away by system calls without a safe wrapper")]
 mod sandbox;
 mod symbols;

@@ -4,10 +4,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_void},
     fs::File,
     io::{Read, Write},
-    os::{
-        fd::AsRawFd,
-        unix::fs::FileExt,
-    },
+    os::{fd::AsRawFd, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
@@ -268,13 +265,11 @@ fn explain(image: &Image, text: &str) -> LoadError {
 
 /// # Safety
 /// `entry` points to a static object that begins as `fg_entry` does, and whose pointers are NULL or valid for ever.
-unsafe fn check_entry(
-    entry: *const abi::Entry,
-    image: &Image,
-) -> Result<(&'static abi::Entry, Descriptor), LoadError> {
+unsafe fn check_entry(entry: *const abi::Entry, image: &Image) -> Result<(&'static abi::Entry, Descriptor), LoadError> {
     let problem = |problem| LoadError::Entry { path: image.path.clone(), problem };
     // SAFETY: the first two fields exist in every version of the struct; the caller vouches for the rest.
-    let (size, version) = unsafe { ((&raw const (*entry).struct_size).read(), (&raw const (*entry).abi_version).read()) };
+    let (size, version) =
+        unsafe { ((&raw const (*entry).struct_size).read(), (&raw const (*entry).abi_version).read()) };
     // While the major version is 0, every minor version may differ.
     if version != abi::ABI_VERSION {
         let (found, own) = (VersionText(version), VersionText(abi::ABI_VERSION));

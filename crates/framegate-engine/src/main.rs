@@ -43,8 +43,8 @@ fn main() -> ExitCode {
             let mode = if once { nursery::Mode::Once } else { nursery::Mode::Fork };
             nursery::run(&nursery::Options { processor, readable, mode }).map_err(anyhow::Error::from)
         }
-        Command::Clip(arguments) => clip::run(arguments),
-        Command::Raw(arguments) => raw::run(arguments),
+        Command::Clip(arguments) => clip::run(&arguments),
+        Command::Raw(arguments) => raw::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,6 +24,7 @@ use rustix::{
 };
 
 use crate::{
+    engine::EngineError,
     library::{Image, Library, LoadError},
     limits::ENGINES_MAX,
     outbox::cut,
@@ -73,6 +74,8 @@ enum Failure {
     Sandbox(#[from] SandboxError),
     #[error("sandbox: {0}")]
     Filter(#[from] FilterError),
+    #[error("engine: {0}")]
+    Engine(#[from] EngineError),
 }
 
 /// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
@@ -212,7 +215,8 @@ impl Nursery {
         }
         let tasks = tasks();
         if tasks > 1 {
-            let text = format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
+            let text =
+                format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
             return self.refuse(engine, &text);
         }
         if self.children.len() >= ENGINES_MAX {

@@ -28,7 +28,8 @@ impl Slot {
         let inner = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
         let mapped_bytes = inner.checked_add(2 * page).ok_or(Errno::NOMEM)?;
         // SAFETY: a new private mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let base =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::empty(), MapFlags::PRIVATE)? };
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
         let slot = Self { base, mapped_bytes, start: page + (inner - len) / ALIGNMENT * ALIGNMENT, len };
         // SAFETY: the pages between the two walls belong to the mapping just made; nothing points into them yet.

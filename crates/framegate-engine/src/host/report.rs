@@ -38,7 +38,8 @@ impl Report {
             return self.refuse("bad_text", abi::ERROR_ARGUMENT, text);
         };
         if raw.keypoint_count > abi::KEYPOINTS_MAX {
-            let text = format!("detection `{label}` has {} keypoints, at most {}", raw.keypoint_count, abi::KEYPOINTS_MAX);
+            let text =
+                format!("detection `{label}` has {} keypoints, at most {}", raw.keypoint_count, abi::KEYPOINTS_MAX);
             return self.refuse("too_many", abi::ERROR_LIMIT, text);
         }
         if keypoints.len() != raw.keypoint_count as usize {
@@ -48,7 +49,8 @@ impl Report {
         let bbox = [raw.x, raw.y, raw.w, raw.h];
         let points = keypoints.iter().flat_map(|point| [point.x, point.y, point.score]);
         if !bbox.into_iter().chain([raw.score]).chain(points).all(f32::is_finite) {
-            let text = format!("detection `{label}`: score {} and box {bbox:?} must be finite, keypoints too", raw.score);
+            let text =
+                format!("detection `{label}`: score {} and box {bbox:?} must be finite, keypoints too", raw.score);
             return self.refuse("not_finite", abi::ERROR_NOT_FINITE, text);
         }
         let places = keypoints.iter().flat_map(|point| [point.x, point.y]);
@@ -81,7 +83,11 @@ impl Report {
             let has = |word: &[u8]| lower.windows(word.len()).any(|window| window == word);
             let hint = if has(b"nan") || has(b"inf") { "; JSON has no NaN and no infinity: write null" } else { "" };
             let start = String::from_utf8_lossy(&json[..json.len().min(80)]).into_owned();
-            return self.refuse("bad_json", abi::ERROR_ARGUMENT, format!("data is not JSON: {reason}{hint}; it begins {start}"));
+            return self.refuse(
+                "bad_json",
+                abi::ERROR_ARGUMENT,
+                format!("data is not JSON: {reason}{hint}; it begins {start}"),
+            );
         }
         self.data.clear();
         self.data.extend_from_slice(json);

@@ -228,7 +228,8 @@ fn slow_processors_get_the_newest_and_never_make_a_unit_late() {
         assert_eq!(counts.total(), 300, "{process_ms} ms");
         assert_eq!(counts.skipped[SkipReason::Late as usize], 0, "{process_ms} ms");
         assert_eq!(counts.skipped[SkipReason::NoKeyframe as usize], 0, "{process_ms} ms");
-        let ages: Vec<u64> = calls.iter().map(|&(_, age)| age).collect();
+        // The very last frame may wait for a whole call, because no newer one replaces it.
+        let ages: Vec<u64> = calls.iter().filter(|(seq, _)| *seq < 300).map(|&(_, age)| age).collect();
         assert!(ages.iter().all(|&age| age < 90_000), "{process_ms} ms: ages {ages:?} us");
         assert!(calls.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order");
     }

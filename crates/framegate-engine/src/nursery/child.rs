@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Write,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -10,7 +11,9 @@ use framegate_wire::{ExitKind, FaultReport, NurseryReply};
 use rustix::{
     io::Errno,
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal},
+    process::{
+        Pid, PidfdFlags, Signal, getpid, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+    },
 };
 
 use super::{Failure, Loaded, fault, read_up_to};
@@ -117,25 +120,19 @@ pub(super) fn be_engine(roots: Roots, loaded: &Loaded, threads: Threads) -> ! {
     unsafe { libc::fflush(std::ptr::null_mut()) };
     exit(match ended {
         Ok(Ok(())) => 0,
-        Ok(Err(())) => 1,
+        Ok(Err(error)) => {
+            // To the engine's own log; when that fails too, the exit status must do.
+            let _ = writeln!(std::io::stderr(), "framegate-engine: {error}");
+            1
+        }
         Err(_) => 101,
     })
 }
 
-fn serve(roots: Roots, loaded: &Loaded, threads: Threads) -> Result<(), ()> {
-    use std::io::Write as _;
-    let said = |error: &dyn std::fmt::Display| {
-        // To the engine's own log; when that fails too, the exit status must do.
-        let _ = writeln!(std::io::stderr(), "framegate-engine: {error}");
-    };
-    let session = match place(roots, threads) {
-        Ok(session) => session,
-        Err(error) => return Err(said(&error)),
-    };
-    if let Err(error) = confine_engine(&loaded.policy, &loaded.filter, threads) {
-        return Err(said(&error));
-    }
-    engine::run(session, &loaded.library).map_err(|error| said(&error))
+fn serve(roots: Roots, loaded: &Loaded, threads: Threads) -> Result<(), Failure> {
+    let session = place(roots, threads).map_err(|error| Failure::System("arranging descriptors", error))?;
+    confine_engine(&loaded.policy, &loaded.filter, threads)?;
+    Ok(engine::run(session, &loaded.library)?)
 }
 
 /// Puts the descriptors in their places, closes all others, and installs the fault handler.

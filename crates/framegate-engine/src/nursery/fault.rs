@@ -109,8 +109,10 @@ unsafe fn instruction_pointer(context: *const libc::ucontext_t) -> usize {
 /// Names what a record tells. Blames the processor's own code nearest to the fault, so that a fault inside `memcpy` or
 /// `abort` names who called it; without such code, the place of the fault itself.
 pub(super) fn explain(record: &[u8], library: &Library) -> Option<FaultReport> {
-    let numbers: Vec<usize> =
-        record.chunks_exact(NUMBER_BYTES).filter_map(|bytes| Some(usize::from_le_bytes(bytes.try_into().ok()?))).collect();
+    let numbers: Vec<usize> = record
+        .chunks_exact(NUMBER_BYTES)
+        .filter_map(|bytes| Some(usize::from_le_bytes(bytes.try_into().ok()?)))
+        .collect();
     let (&[signal, stage, place, _], frames) = numbers.split_first_chunk::<HEAD>()?;
     // The handler's own frames come before the fault's.
     let from = frames.iter().position(|&frame| frame == place).map_or(frames.len(), |at| at + 1);
@@ -146,7 +148,8 @@ impl Place {
         }
         // SAFETY: `dladdr` succeeded: the texts are NULL or belong to loaded libraries, which are never unloaded.
         let (file, symbol) = unsafe {
-            let symbol = (!info.dli_sname.is_null()).then(|| CStr::from_ptr(info.dli_sname).to_string_lossy().into_owned());
+            let symbol =
+                (!info.dli_sname.is_null()).then(|| CStr::from_ptr(info.dli_sname).to_string_lossy().into_owned());
             (CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned(), symbol)
         };
         let offset = address.wrapping_sub(info.dli_fbase as usize);

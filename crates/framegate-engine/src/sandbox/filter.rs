@@ -230,7 +230,8 @@ impl EngineFilter {
         // Whether a descriptor is a terminal, and how much it holds.
         rules.insert(libc::SYS_ioctl, one_of(1, &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD])?);
         // `F_SETOWN` is left out: it would send signals to other processes.
-        let commands = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
+        let commands =
+            [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
         rules.insert(libc::SYS_fcntl, one_of(1, &commands.map(|command| u64::from(command.cast_unsigned())))?);
         Ok(Self { program: program(rules, refuse(libc::EPERM), SeccompAction::Allow)? })
     }
@@ -252,7 +253,7 @@ pub(super) fn confine_nursery() -> Result<(), FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
     let writes = |argument| -> Result<Vec<SeccompRule>, FilterError> {
         let bits = (0..u64::BITS).map(|bit| 1_u64 << bit).filter(|bit| OPEN_WRITES & bit != 0);
-        bits.map(|bit| Ok(rule(argument, SeccompCmpOp::MaskedEq(bit), bit)?)).collect()
+        bits.map(|bit| rule(argument, SeccompCmpOp::MaskedEq(bit), bit)).collect()
     };
     refused.insert(libc::SYS_openat, writes(2)?);
     #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,222 @@
+//! `Session` against `Peer` over an emulated network in simulated time: what must hold whatever the network does.
+
+mod lab;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use framegate_core::peer::PeerEvent;
+use framegate_core::session::EndReason;
+use lab::network::Weather;
+use lab::{INTERVAL, Lab};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+/// 50 ms there and back.
+fn weather() -> Weather {
+    Weather { delay: 25 * MS, ..Weather::default() }
+}
+
+fn keyframes_wanted(lab: &Lab) -> usize {
+    lab.events.iter().filter(|(_, event)| *event == PeerEvent::KeyframeWanted).count()
+}
+
+#[test]
+fn a_clean_network_gives_each_frame_its_result() {
+    let mut lab = Lab::connected(1, weather());
+    lab.run(60 * SECOND);
+    lab.settle();
+    assert_eq!(lab.sent.len(), 1800);
+    assert_eq!(lab.ok_percent(), 100.0);
+    assert!(lab.slowest() <= 54 * MS, "{:?}", lab.slowest());
+    assert_eq!(keyframes_wanted(&lab), 0);
+    lab.close_and_check_books();
+}
+
+fn check_loss(loss_percent: u64, ok_percent_min: f64) {
+    let mut lab = Lab::connected(loss_percent, Weather { loss_percent, ..weather() });
+    lab.run(60 * SECOND);
+    lab.settle();
+    let ok = lab.ok_percent();
+    assert!(ok >= ok_percent_min, "{ok:.2} % with {loss_percent} % loss, {} keyframes", keyframes_wanted(&lab));
+    lab.network.weather = weather();
+    lab.close_and_check_books();
+}
+
+#[test]
+fn one_percent_loss_costs_at_most_one_percent_of_results() {
+    check_loss(1, 99.0);
+}
+
+#[test]
+fn five_percent_loss_costs_at_most_three_percent_of_results() {
+    check_loss(5, 97.0);
+}
+
+#[test]
+fn ten_percent_loss_costs_at_most_ten_percent_of_results() {
+    check_loss(10, 90.0);
+}
+
+#[test]
+fn reordering_costs_no_result() {
+    let mut lab = Lab::connected(4, Weather { jitter: 30 * MS, ..weather() });
+    lab.run(20 * SECOND);
+    lab.settle();
+    assert!(lab.ok_percent() >= 99.5, "{}", lab.ok_percent());
+    lab.close_and_check_books();
+}
+
+#[test]
+fn duplicates_make_no_second_result() {
+    let mut lab = Lab::connected(5, Weather { duplicate_percent: 30, jitter: 5 * MS, ..weather() });
+    lab.run(20 * SECOND);
+    lab.settle();
+    assert!(lab.ok_percent() >= 99.5, "{}", lab.ok_percent());
+    lab.close_and_check_books();
+}
+
+#[test]
+fn results_come_again_within_two_seconds_of_a_blackout() {
+    let mut lab = Lab::connected(6, weather());
+    lab.run(5 * SECOND);
+    lab.network.weather.blackout = true;
+    lab.run(SECOND);
+    lab.network.weather.blackout = false;
+    let (light, before) = (lab.now.instant, lab.sent.len());
+    lab.run_until(2 * SECOND, |lab| {
+        lab.sent[before..].iter().any(|sent| sent.result_at.is_some_and(|at| at > light))
+    });
+    lab.run(10 * SECOND);
+    let count = lab.sent.len();
+    lab.settle();
+    // From three seconds after it on, all is as before.
+    let healed = &lab.sent[before + 90..count];
+    assert!(healed.iter().all(|sent| sent.result_at.is_some()));
+    lab.close_and_check_books();
+}
+
+#[test]
+fn keyframe_after_loss() {
+    let mut lab = Lab::connected(7, weather());
+    lab.run(3 * SECOND);
+    assert_eq!(keyframes_wanted(&lab), 0);
+    lab.network.weather.media_blackout = true;
+    lab.run(700 * MS);
+    lab.network.weather.media_blackout = false;
+    let before = lab.sent.len();
+    lab.run(5 * SECOND);
+    lab.settle();
+    let wanted = keyframes_wanted(&lab);
+    assert!((1..=4).contains(&wanted), "{wanted} keyframes asked for");
+    assert!(lab.sent[before + 60..].iter().all(|sent| sent.result_at.is_some()));
+    lab.close_and_check_books();
+}
+
+#[test]
+fn the_page_s_close_gives_the_summary_and_ends_the_session() {
+    let mut lab = Lab::connected(8, weather());
+    lab.run(SECOND);
+    lab.close_and_check_books();
+    assert_eq!(lab.session.finished(), Some(EndReason::Asked));
+    lab.run(SECOND);
+    assert!(lab.events.iter().any(|(_, event)| *event == PeerEvent::Closed));
+    assert!(lab.engine.is_none());
+}
+
+#[test]
+fn a_peer_that_closes_frees_everything_at_once() {
+    let mut lab = Lab::connected(9, weather());
+    lab.run(SECOND);
+    lab.sending = false;
+    let now = lab.now.instant;
+    lab.peer.as_mut().unwrap().close(now).unwrap();
+    lab.empty_browser();
+    let took = lab.run_until(SECOND, |lab| lab.session.finished().is_some());
+    assert!(took <= 100 * MS, "{took:?}");
+    assert_eq!(lab.session.finished(), Some(EndReason::PeerClosed));
+    assert!(lab.engine.is_none());
+}
+
+#[test]
+fn a_peer_that_vanishes_is_given_up_within_fifteen_seconds() {
+    let mut lab = Lab::connected(10, weather());
+    lab.run(SECOND);
+    lab.peer = None;
+    let took = lab.run_until(16 * SECOND, |lab| lab.session.finished().is_some());
+    assert!(took <= 15 * SECOND + 100 * MS, "{took:?}");
+    assert!(lab.engine.is_none());
+}
+
+#[test]
+fn an_offer_that_never_connects_ends_after_ten_seconds() {
+    let mut lab = Lab::new(11);
+    lab.peer = None;
+    let took = lab.run_until(11 * SECOND, |lab| lab.session.finished().is_some());
+    assert!(took >= 10 * SECOND - 10 * MS, "{took:?}");
+    assert_eq!(lab.session.finished(), Some(EndReason::NeverConnected));
+    assert_eq!(lab.engines_launched, 0);
+}
+
+#[test]
+fn datagrams_from_a_stranger_do_nothing() {
+    let stranger = SocketAddr::from(([198, 51, 100, 66], 666));
+    let mut lab = Lab::new(12);
+    lab.network.weather.delay = 25 * MS;
+    let mut heard = 0;
+    for _ in 0..4000 {
+        lab.run(MS);
+        // Every datagram the browser sends once more from elsewhere, STUN with another password.
+        let overheard: Vec<Vec<u8>> = lab.overheard[heard..].to_vec();
+        heard = lab.overheard.len();
+        for mut data in overheard {
+            if data[0] < 4 {
+                spoil_integrity(&mut data);
+            }
+            lab.to_session(stranger, &data);
+        }
+        lab.to_session(stranger, &[22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        lab.to_session(stranger, &[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    assert!(heard > 300 && lab.strays.is_empty(), "{heard} {:?}", lab.strays);
+    lab.settle();
+    // Frames sent before the channels were open have no place to tell their outcome; the summary counts them.
+    assert!(lab.sent[30..].iter().all(|sent| sent.result_at.is_some()));
+    lab.close_and_check_books();
+}
+
+/// Changes one bit of MESSAGE-INTEGRITY, whose 20 bytes are followed by the 8 of FINGERPRINT.
+fn spoil_integrity(data: &mut [u8]) {
+    if let Some(at) = data.len().checked_sub(12) {
+        data[at] ^= 1;
+    }
+}
+
+#[test]
+fn a_crash_costs_half_a_second_of_results_at_most() {
+    let mut lab = Lab::connected(13, weather());
+    lab.run(2 * SECOND);
+    lab.kill_engine();
+    let (crash, before) = (lab.now.instant, lab.sent.len());
+    lab.run_until(SECOND / 2, |lab| lab.sent[before..].iter().any(|sent| sent.result_at.is_some()));
+    lab.run(3 * SECOND);
+    lab.settle();
+    assert_eq!(lab.engines_launched, 2);
+    assert!(lab.notices.iter().any(|kind| kind == "engine_crashed"));
+    for sent in &lab.sent {
+        assert_eq!(sent.outcomes.len(), 1, "frame {}", sent.number);
+        let near = sent.at + 2 * INTERVAL + 50 * MS >= crash && sent.at <= crash + SECOND / 2;
+        assert!(sent.result_at.is_some() || near, "frame {} has {:?}", sent.number, sent.outcomes);
+    }
+    lab.close_and_check_books();
+}
+
+#[test]
+fn sessions_connect_whatever_the_network_reorders() {
+    for seed in 20..30 {
+        let mut lab = Lab::new(seed);
+        lab.network.weather = Weather { delay: 10 * MS, jitter: 40 * MS, duplicate_percent: 20, ..Weather::default() };
+        lab.run_until(8 * SECOND, |lab| lab.sent.iter().any(|sent| sent.result_at.is_some()));
+    }
+}

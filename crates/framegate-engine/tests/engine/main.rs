@@ -1,0 +1,9 @@
+//! Real nurseries and engines, with small processors compiled from C by the tests.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod confinement;
+mod crashes;
+mod life;
+mod loading;
+mod support;
