@@ -33,7 +33,7 @@ $(TARGET)/processors/%.so: examples/c/%.c $(HEADER)
 	@mkdir -p $(@D)
 	$(PROCESSOR)
 
-$(TARGET)/processors/test/%.so: testdata/processors/%.c testdata/processors/at.h $(HEADER)
+$(TARGET)/processors/test/%.so: testdata/processors/%.c $(wildcard testdata/processors/*.h) $(HEADER)
 	@mkdir -p $(@D)
 	@$(PROCESSOR)
 

@@ -16,25 +16,27 @@ const STATES = {
   idle: 'Ready', requesting: 'Asking for video', connecting: 'Connecting', live: 'Live', reconnecting: 'Reconnecting',
   failed: 'Failed', closed: 'Ready',
 };
+const TONES = new Map([['error', 'bad'], ['warn', 'warn']]);
 const params = new URLSearchParams(location.search);
 const panels = new Panels();
 const shared = { session: /** @type {Session | null} */ (null), overlay: /** @type {any} */ (null) };
 Object.assign(window, { framegate: shared });
 
-/** @type {{ name: string, processors: { name: string, version: string, description: string, state: string, error?: string }[] }[]} */
-let pipelines = [];
+/** @typedef {{ name: string, version: string, description: string, state: string, error?: string }} Processor */
+/** @type {{ name: string, processors: Processor[] }[]} */ let pipelines = [];
 /** @type {Run | null} */ let run = null;
 /** @type {File | null} */ let file = null;
 let renders = 0;
 
-/** @param {string} name @returns {string} */
-const chosen = (name) => /** @type {HTMLInputElement} */ (document.querySelector(`input[name="${name}"]:checked`)).value;
+/** @param {string} name @returns {HTMLInputElement[]} */
+const radios = (name) => [...document.querySelectorAll('input')].filter((input) => input.name === name);
+
+/** @param {string} name */
+const chosen = (name) => radios(name).find(({ checked }) => checked)?.value ?? '';
 
 /** @param {string} name @param {string | null} value */
 function choose(name, value) {
-  for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (document.querySelectorAll(`input[name="${name}"]`))) {
-    if (input.value === value) input.checked = true;
-  }
+  for (const input of radios(name)) if (input.value === value) input.checked = true;
 }
 
 /** @param {keyof typeof STATES} state */
@@ -53,7 +55,9 @@ async function openSource() {
   const kind = chosen('source');
   if (kind === 'pattern') return patternSource(params.has('numbered'));
   if (kind === 'camera') return cameraSource($('camera').value);
-  if (!file) throw new FramegateError('no_file', 'No video file is chosen.', 'Choose one above, or drop it on the picture.');
+  if (!file) {
+    throw new FramegateError('no_file', 'No video file is chosen.', 'Choose one above, or drop it on the picture.');
+  }
   return fileSource(file);
 }
 
@@ -75,7 +79,7 @@ async function start() {
         state: (state) => { if (run === mine && state !== 'closed') showState(state); },
         hello: ({ server }) => { $('version').textContent = String(server).slice(0, 32); },
         event: (event) => panels.event(event),
-        log: ({ level, text }) => panels.line(level === 'error' ? 'bad' : level === 'warn' ? 'warn' : '', `${level}:`, String(text)),
+        log: ({ level, text }) => panels.line(TONES.get(level) ?? '', `${level}:`, String(text)),
         counts: ({ counts }) => { panels.counts = counts; },
         error: (error) => { if (run === mine) fail(error); },
         result: (result) => {
@@ -132,8 +136,10 @@ function attach() {
   const current = run;
   if (!current?.session) return;
   current.overlay?.();
-  const mode = params.get('mode') === 'arrival' ? 'arrival' : /** @type {'exact' | 'live'} */ (chosen('mode'));
-  current.overlay = shared.overlay = overlay(current.session, $('video'), $('canvas'), { mode, mirror: $('mirror').checked });
+  const mode = /** @type {'exact' | 'live'} */ (chosen('mode'));
+  /** @type {import('../sdk/framegate.js').OverlayOptions} */
+  const options = { mode: params.get('mode') === 'arrival' ? 'arrival' : mode, mirror: $('mirror').checked };
+  current.overlay = shared.overlay = overlay(current.session, $('video'), $('canvas'), options);
 }
 
 /** The stage takes the shape of the video. @param {MediaStream} stream */
@@ -146,7 +152,8 @@ function fitStage(stream) {
 async function listCameras(stream) {
   const all = await cameras();
   const current = stream?.getVideoTracks()[0].getSettings().deviceId;
-  $('camera').replaceChildren(...all.map(({ deviceId, label }, index) => new Option(label || `Camera ${index + 1}`, deviceId, false, deviceId === current)));
+  $('camera').replaceChildren(...all.map(({ deviceId, label }, index) =>
+    new Option(label || `Camera ${index + 1}`, deviceId, false, deviceId === current)));
   showFields();
 }
 
@@ -163,8 +170,10 @@ async function listPipelines() {
     const answer = await response.json();
     pipelines = answer.pipelines;
     const wanted = params.get('pipeline') ?? answer.default;
-    select.replaceChildren(...pipelines.map(({ name, processors }) =>
-      new Option(processors.some(({ error }) => error) ? `${name} (does not load)` : name, name, false, name === wanted)));
+    select.replaceChildren(...pipelines.map(({ name, processors }) => {
+      const broken = processors.some(({ error }) => error);
+      return new Option(broken ? `${name} (does not load)` : name, name, false, name === wanted);
+    }));
     const none = pipelines.length === 0;
     if (none) select.replaceChildren(new Option('None'));
     select.disabled = $('start').disabled = none;
@@ -182,8 +191,9 @@ function about() {
     return;
   }
   const processors = pipelines.find(({ name }) => name === $('pipeline').value)?.processors ?? [];
-  $('about').textContent = processors.map(({ name, version, description, error }) =>
-    error ? `${name} does not load: ${error}` : [`${name} ${version}`, description].filter(Boolean).join(': ')).join(' → ');
+  const words = processors.map(({ name, version, description, error }) =>
+    error ? `${name} does not load: ${error}` : [`${name} ${version}`, description].filter(Boolean).join(': '));
+  $('about').textContent = words.join(' → ');
 }
 
 function showMatching() {
@@ -195,7 +205,7 @@ function showMatching() {
   const session = run?.session;
   const live = 'Live: the newest result over the undelayed picture, with its age.';
   const age = panels.ageMs(0.5);
-  const slow = age !== null && age > 250 ? ' Results come later than 250 ms, so pictures go by without: choose Live.' : '';
+  const slow = age !== null && age > 250 ? ' Results come too late to wait for: choose Live.' : '';
   $('matching').textContent = !session ? '' : chosen('mode') === 'live' ? live : words[session.matching] + slow;
 }
 
@@ -251,7 +261,10 @@ function wire() {
     else if (chosen('source') !== 'file' || file) restart();
   });
   const stage = $('stage');
-  stage.addEventListener('dragover', (/** @type {DragEvent} */ event) => { event.preventDefault(); stage.classList.add('dropping'); });
+  stage.addEventListener('dragover', (/** @type {DragEvent} */ event) => {
+    event.preventDefault();
+    stage.classList.add('dropping');
+  });
   stage.addEventListener('dragleave', () => stage.classList.remove('dropping'));
   stage.addEventListener('drop', (/** @type {DragEvent} */ event) => {
     event.preventDefault();

@@ -146,8 +146,8 @@ export class Panels {
       group.append(element('dt', name), number);
       return group;
     }));
-    const reasons = Object.entries({ ...counts?.skipped, ...counts?.dropped }).map(([why, count]) => `${why.replaceAll('_', ' ')} ${count}`);
-    $('reasons').textContent = reasons.join(' · ');
+    const reasons = Object.entries({ ...counts?.skipped, ...counts?.dropped });
+    $('reasons').textContent = reasons.map(([why, count]) => `${why.replaceAll('_', ' ')} ${count}`).join(' · ');
   }
 
   #renderTime() {
@@ -156,7 +156,8 @@ export class Panels {
     const age = this.ageMs();
     const server = timing.total;
     const outside = age === null ? 0 : Math.max(0, age * 1000 - server);
-    $('way').textContent = age === null ? `Server ${duration(server)}; the whole way is known after the first sender report.`
+    $('way').textContent = age === null
+      ? `Server ${duration(server)}; the whole way is known after the first sender report.`
       : `From capture to this page ${duration(age * 1000)}; of that the server ${duration(server)}.`;
     bar($('way-bar'), [['c7', outside], ['c3', server]]);
     bar($('stage-bar'), STAGES.map(([key], index) => [`c${index + 1}`, timing[key] ?? 0]));
@@ -172,7 +173,8 @@ export class Panels {
   /** @param {ServerEvent} event */
   event(event) {
     const [tone, words] = EVENTS[event.kind] ?? ['', String(event.kind).replaceAll('_', ' ')];
-    const more = [event.signal, event.text, event.seq && `from frame ${event.seq} on`, event.restarts && `restart ${event.restarts}`];
+    const more = [event.signal, event.text, event.seq && `from frame ${event.seq} on`,
+      event.restarts && `restart ${event.restarts}`];
     this.line(tone, words, more.filter(Boolean).join(' · '));
   }
 
@@ -203,7 +205,8 @@ export function showError(error) {
   $('error-text').textContent = error.message;
   $('error-hint').textContent = error.hint ?? 'Reload the page and try again.';
   $('error-code').textContent = [error.code ?? error.name, error.problem?.code].filter(Boolean).join(' · ');
-  const tried = [['This browser', error.local], ['Server', error.remote], ['Tried', error.pairs]].filter(([, list]) => list?.length);
+  const tried = [['This browser', error.local], ['Server', error.remote], ['Tried', error.pairs]]
+    .filter(([, list]) => list?.length);
   $('error-details').replaceChildren(...tried.map(([who, list]) => element('li', `${who}: ${list.join(', ')}`)));
   $('error').hidden = false;
 }

@@ -184,7 +184,7 @@ export interface Shown {
   seq: number | null;
   /** The frame's own result; in mode `live` and `arrival` the newest one. */
   result: Result | null;
-  /** Capture time of the shown frame in milliseconds (`exact`), or the nearest the browser tells. `null` in mode `live`. */
+  /** Capture time of the frame, ms of `performance.now()`, or the nearest the browser tells; `null` in mode `live`. */
   captureTime: number | null;
 }
 
@@ -211,7 +211,9 @@ export interface Overlay {
 
 /** Draws the session's results. `canvas` must cover `video`, which has to stay visible beneath: browsers tell nothing
  * of the frames of a hidden one. Takes `session.stream` as the video's source if it has none. */
-export function overlay(session: Session<any>, video: HTMLVideoElement, canvas: HTMLCanvasElement, options?: OverlayOptions): Overlay;
+export function overlay(
+  session: Session<any>, video: HTMLVideoElement, canvas: HTMLCanvasElement, options?: OverlayOptions,
+): Overlay;
 
 /** The default drawing: boxes, labels and keypoints. */
 export function drawDetections(ctx: CanvasRenderingContext2D, result: Result, place: (box: number[]) => number[]): void;

@@ -49,7 +49,8 @@ export async function camera(constraints = { video: { width: 640, height: 480, f
   } catch (cause) {
     const { name, message } = /** @type {Error} */ (cause);
     const known = CAMERA_ERRORS[name === 'AbortError' ? 'NotReadableError' : name];
-    throw new FramegateError(...(known ?? ['camera_failed', `The camera failed: ${message}`, 'Try another one.']), { cause });
+    const [code, text, hint] = known ?? ['camera_failed', `The camera failed: ${message}`, 'Try another one.'];
+    throw new FramegateError(code, text, hint, { cause });
   }
 }
 
@@ -244,7 +245,8 @@ export class Session {
     let response;
     try {
       response = await fetch(target, {
-        method: 'POST', body: offer, headers: { 'content-type': 'application/sdp' }, signal: AbortSignal.timeout(CONNECT_MS),
+        method: 'POST', body: offer, headers: { 'content-type': 'application/sdp' },
+        signal: AbortSignal.timeout(CONNECT_MS),
       });
     } catch (cause) {
       throw new FramegateError('server_unreachable', `The server at ${target.host} does not answer.`,
@@ -380,7 +382,8 @@ async function refusal(response) {
   const retryAfter = Number(headers.get('retry-after')) || undefined;
   const code = status === 404 ? 'unknown_pipeline' : status === 503 && retryAfter ? 'server_full' : 'server_refused';
   return new FramegateError(code, problem.detail ?? problem.title ?? `The server answered ${status}.`,
-    problem.next ?? (retryAfter ? `Try again in ${retryAfter} s.` : 'Look into the log of the server.'), { problem, retryAfter });
+    problem.next ?? (retryAfter ? `Try again in ${retryAfter} s.` : 'Look into the log of the server.'),
+    { problem, retryAfter });
 }
 
 /** @param {RTCPeerConnection} pc @param {string} answer */

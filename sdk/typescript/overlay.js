@@ -6,7 +6,7 @@
  * @typedef {import('./framegate.js').Session} Session
  * @typedef {import('./framegate.js').OverlayOptions} OverlayOptions
  * @typedef {{ time: number, rtp: number, seq: number, result?: Result }} Said what became of a frame captured at `time`
- * @typedef {{ time: number, at: number, picture?: HTMLCanvasElement, said?: Said, shown?: boolean }} Frame of the preview
+ * @typedef {{ time: number, at: number, picture?: HTMLCanvasElement, said?: Said, shown?: boolean }} Frame
  */
 
 const FRAMES_MAX = 64; // frames, and outcomes, remembered for matching: 1 s at 60 Hz
@@ -16,7 +16,10 @@ const STALE_MS = 2000; // live mode forgets a result this old
 const OFF_MS = 8; // a sender report may be off by so much and still name its frame (measured: 1.5 ms)
 const DETECTIONS_MAX = 256; // drawn of one result: the server sends no more
 
-/** @param {Session} session @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas @param {OverlayOptions} [options] */
+/**
+ * @param {Session} session @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas
+ * @param {OverlayOptions} [options]
+ */
 export function overlay(session, video, canvas, options = {}) {
   const painter = new Painter(session, video, canvas, options);
   const stop = () => painter.stop();
@@ -46,7 +49,8 @@ export function drawDetections(ctx, result, place) {
   }
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} x @param {number} y @param {number} line */
+/** @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} x @param {number} y @param {number} line
+ */
 function write(ctx, text, x, y, line) {
   const top = Math.max(y - line * 9, 0);
   ctx.fillRect(x - line / 2, top, ctx.measureText(text).width + line * 5, line * 9);
@@ -80,7 +84,10 @@ class Painter {
   #exact = false; // whether the browser tells when a preview frame was captured
   #stopped = false;
 
-  /** @param {Session} session @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas @param {OverlayOptions} options */
+  /**
+   * @param {Session} session @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas
+   * @param {OverlayOptions} options
+   */
   constructor(session, video, canvas, options) {
     this.session = session;
     this.video = video;
@@ -167,7 +174,9 @@ class Painter {
     const known = this.#newest;
     if (!known) return;
     // `| 0`: the difference of two 32-bit RTP timestamps, right across their wrap.
-    for (const { rtp, seq } of missed) push(this.#said, { time: known.time + ((rtp - known.rtp) | 0) / 90, rtp, seq }, FRAMES_MAX);
+    for (const { rtp, seq } of missed) {
+      push(this.#said, { time: known.time + ((rtp - known.rtp) | 0) / 90, rtp, seq }, FRAMES_MAX);
+    }
   }
 
   // Gives each frame what was said of it, as soon as both are there; neither is always first.
@@ -178,8 +187,13 @@ class Painter {
       if (frame.said) continue;
       const target = frame.time - this.session.offset;
       /** @type {Said | undefined} */ let best;
-      for (const said of this.#said) if (!(Math.abs(said.time - target) >= Math.abs((best?.time ?? NaN) - target))) best = said;
-      if (!best || !(Math.abs(best.time - target) < reach)) continue;
+      let off = reach;
+      for (const said of this.#said) {
+        if (Math.abs(said.time - target) >= off || Number.isNaN(said.time)) continue;
+        off = Math.abs(said.time - target);
+        best = said;
+      }
+      if (!best) continue;
       frame.said = best;
       if (!best.result) continue;
       if (frame.shown) this.late++;
@@ -215,7 +229,8 @@ class Painter {
     frame.shown = true;
     this.#free(frame);
     if (said?.result) this.#draw(said.result);
-    this.#tell({ rtp: said?.rtp ?? null, seq: said?.seq ?? null, result: said?.result ?? null, captureTime: frame.time });
+    const { rtp = null, seq = null, result = null } = said ?? {};
+    this.#tell({ rtp, seq, result, captureTime: frame.time });
   }
 
   /** @param {number} now */
@@ -229,7 +244,8 @@ class Painter {
     const age = now - newest.time - this.session.offset;
     ctx.font = `600 ${line * 6}px system-ui, sans-serif`;
     ctx.fillStyle = '#f4f6f8';
-    write(ctx, Number.isNaN(age) ? 'age unknown' : `${Math.max(0, Math.round(age))} ms old`, line * 3, height - line * 3, line);
+    const text = Number.isNaN(age) ? 'age unknown' : `${Math.max(0, Math.round(age))} ms old`;
+    write(ctx, text, line * 3, height - line * 3, line);
     if (this.lastShown?.result === newest.result) return;
     this.#tell({ rtp: newest.rtp, seq: newest.seq, result: newest.result, captureTime: null });
   }

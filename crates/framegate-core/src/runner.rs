@@ -94,6 +94,7 @@ pub struct Runner {
     engine: Option<u64>,
     engines_launched: u64,
     hung: bool,
+    hangs: u64,
     deaths: VecDeque<PendingDeath>,
     stats: EngineStats,
     cpu_us_of_dead: u64,
@@ -132,6 +133,7 @@ impl Runner {
             engine: None,
             engines_launched: 0,
             hung: false,
+            hangs: 0,
             deaths: VecDeque::new(),
             stats: EngineStats::default(),
             cpu_us_of_dead: 0,
@@ -319,6 +321,7 @@ impl Runner {
         }
         self.engine = None;
         let hung = std::mem::take(&mut self.hung);
+        self.hangs += u64::from(hung);
         self.backlog.clear();
         self.reader = frame::Reader::default();
         self.cpu_us_of_dead += std::mem::take(&mut self.stats).cpu_us;
@@ -516,6 +519,12 @@ impl Runner {
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.supervisor.restarts()
+    }
+
+    /// Engines killed because they made no progress.
+    #[must_use]
+    pub fn hangs(&self) -> u64 {
+        self.hangs
     }
 }
 

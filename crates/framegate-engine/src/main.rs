@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Nursery { processor, readable, once } => {
             let mode = if once { nursery::Mode::Once } else { nursery::Mode::Fork };
-            nursery::run(&nursery::Options { processor, readable, mode }).map_err(anyhow::Error::from)
+            nursery::run(&nursery::Options { processor, readable, mode })
+                .map_err(|error| anyhow::Error::msg(error.to_string()))
         }
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),

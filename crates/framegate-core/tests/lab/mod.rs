@@ -350,19 +350,17 @@ impl Lab {
         }
     }
 
-    /// Share of sent frames that were processed, in percent; no frame may have two outcomes.
-    pub(crate) fn ok_percent(&self) -> f64 {
+    /// Share of frames from the `first` on that were processed, in percent; no frame may have two outcomes.
+    pub(crate) fn ok_percent_from(&self, first: usize) -> f64 {
         for sent in &self.sent {
             assert!(sent.outcomes.len() <= 1, "frame {} has {:?}, seed {}", sent.number, sent.outcomes, self.seed);
         }
-        let mut h = std::collections::BTreeMap::<String, u32>::new();
-        for s in &self.sent { *h.entry(s.outcomes.first().cloned().unwrap_or("none".into())).or_default() += 1; }
-        eprintln!("DBG {} {h:?}", self.seed);
-        let ok = self.sent.iter().filter(|sent| sent.result_at.is_some()).count();
-        100.0 * ok as f64 / self.sent.len() as f64
+        let frames = &self.sent[first..];
+        let ok = frames.iter().filter(|sent| sent.result_at.is_some()).count();
+        100.0 * ok as f64 / frames.len() as f64
     }
 
-    /// The oldest result that came later than `limit` after its frame was sent.
+    /// Longest time from a frame to its result.
     pub(crate) fn slowest(&self) -> Duration {
         let ages = self.sent.iter().filter_map(|sent| Some(sent.result_at? - sent.at));
         ages.max().unwrap_or_default()
@@ -395,11 +393,8 @@ fn certificate() -> PeerCertificate {
 fn session_config(server: SocketAddr) -> SessionConfig {
     static SHARED: OnceLock<Identity> = OnceLock::new();
     let identity = SHARED.get_or_init(|| Identity::generate().unwrap()).clone();
-    let policy = Policy {
-        hard_deadline: Duration::from_secs(1),
-        first_frame_deadline: Duration::from_secs(30),
-        crashes_max: 5,
-    };
+    let policy =
+        Policy { hard_deadline: Duration::from_secs(1), first_frame_deadline: Duration::from_secs(30), crashes_max: 5 };
     SessionConfig {
         link: LinkConfig {
             addresses: vec![server],

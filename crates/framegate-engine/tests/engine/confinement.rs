@@ -1,6 +1,7 @@
 //! What processors may not do, and what becomes of engines without a nursery or a gateway.
 
 use framegate_wire::{ExitKind, FaultStage};
+use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 
 use crate::support::{Engine, Folder, Nursery, clip, level_1, wait_readable};
 
@@ -11,8 +12,8 @@ const INCLUDES: &str = "#include <errno.h>\n#include <fcntl.h>\n#include <pthrea
     static int said(long r) { return r < 0 ? errno : 0; }\n";
 
 fn has_landlock() -> bool {
-    // SAFETY-free probe: the sandbox itself reports what the kernel enforces.
-    std::fs::read_to_string("/proc/kallsyms").is_ok_and(|symbols| symbols.contains("landlock_restrict_self"))
+    let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    required.handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok()
 }
 
 fn first_data(nursery: &mut Nursery) -> (Engine, String) {
@@ -119,8 +120,9 @@ fn an_engine_holds_only_its_own_descriptors() {
     );
     let (mut nursery, _folder) = Nursery::of(&source);
     for _ in 0..3 {
-        let (_engine, data) = first_data(&mut nursery);
+        let (engine, data) = first_data(&mut nursery);
         assert_eq!(data, "5", "0 /dev/null, 1 and 2 log, 3 session, 4 fault");
+        drop(engine);
         nursery.reply();
     }
 }

@@ -1,8 +1,8 @@
 //! What an engine does while all goes well.
 
 use framegate_wire::{
-    DropReason, ExitKind, FromEngine, KeyframeReason, LogLevel, NurseryReply, Open, Outcome, PixelFormat, Seq,
-    SkipReason, Status, ToEngine, WIRE_VERSION, Want, limits::AREA_MAX,
+    DropReason, ExitKind, FromEngine, KeyframeReason, LogLevel, NurseryReply, Outcome, PixelFormat, Seq, SkipReason,
+    Status, ToEngine, Want,
 };
 
 use crate::support::{Folder, Nursery, PRELUDE, clip, exists, level_1, unit_header};
@@ -86,11 +86,7 @@ fn a_new_engine_of_an_old_stream_says_resumed_and_needs_a_keyframe() {
 #[test]
 fn corrupt_and_too_large_units_are_dropped_and_the_engine_goes_on() {
     let (mut nursery, _folder) = Nursery::of(&telltale());
-    let mut engine = nursery.fork();
-    let open = Open { version: WIRE_VERSION, stream: String::new(), area_max: 64 * 64, late_ms: 200 };
-    // `fork` said `Open` with the usual limit; a second engine is told a lower one below.
-    engine.until(|message| matches!(message, FromEngine::Ready).then_some(()));
-    assert_eq!(open.area_max.min(AREA_MAX), 4096);
+    let mut engine = nursery.fork_ready();
     let units = clip(64, 64, 2);
     engine.process(1, &units[0]);
     let mut broken = units[0].clone();

@@ -192,7 +192,10 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`], naming what is missing.
 pub fn start(config: &Config) -> Result<(Media, MediaGuard), StartError> {
-    let program = engine_program(config)?;
+    let program = config.engine_program()?;
+    if !program.is_file() {
+        return Err(StartError::EngineProgram(program));
+    }
     let identity = Identity::generate().map_err(|error| StartError::Certificate(error.to_string()))?;
     let registry = Registry::new(config);
     let nursery = crate::engines::program(program, config);
@@ -225,14 +228,6 @@ pub fn start(config: &Config) -> Result<(Media, MediaGuard), StartError> {
     let mailboxes = Arc::new(mailboxes);
     let media = Media { mailboxes: mailboxes.clone(), registry, next: Arc::default(), default_pipeline };
     Ok((media, MediaGuard { mailboxes, threads, launcher, launcher_thread }))
-}
-
-fn engine_program(config: &Config) -> Result<PathBuf, StartError> {
-    let program = match &config.engine.program {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()?.with_file_name("framegate-engine"),
-    };
-    if program.is_file() { Ok(program) } else { Err(StartError::EngineProgram(program)) }
 }
 
 fn bind_all(config: &Config, thread: usize) -> Result<Vec<MediaSocket>, StartError> {

@@ -11,6 +11,7 @@ use mio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::{Refused, SessionReport, meter::Place};
+use crate::metrics::RestartReason;
 
 /// Answers waiting for a session to end, at the most: one page asks once.
 const CLOSERS_MAX: usize = 4;
@@ -29,6 +30,7 @@ pub(crate) struct Seat {
     pub(crate) created: Instant,
     pub(crate) counted: Counts,
     pub(crate) restarts_counted: u64,
+    pub(crate) hangs_counted: u64,
     pub(crate) engine_cpu_us_measured: Option<u64>,
     closers: Vec<oneshot::Sender<Result<serde_json::Value, Refused>>>,
     _place: Place,
@@ -76,6 +78,7 @@ impl Seat {
             created: now.instant,
             counted: Counts::default(),
             restarts_counted: 0,
+            hangs_counted: 0,
             engine_cpu_us_measured: None,
             closers: Vec::new(),
             _place: place,
@@ -179,10 +182,13 @@ impl Seat {
         let counts = *self.session.runner().counts();
         crate::metrics::outcomes(&self.counted, &counts);
         self.counted = counts;
-        let restarts = self.session.runner().restarts();
-        for _ in self.restarts_counted..restarts {
-            crate::metrics::engine_restart(crate::metrics::RestartReason::Crashed);
+        let (restarts, hangs) = (self.session.runner().restarts(), self.session.runner().hangs());
+        for _ in self.hangs_counted..hangs {
+            crate::metrics::engine_restart(RestartReason::Hung);
         }
-        self.restarts_counted = restarts;
+        for _ in (self.restarts_counted + hangs - self.hangs_counted)..restarts {
+            crate::metrics::engine_restart(RestartReason::Crashed);
+        }
+        (self.restarts_counted, self.hangs_counted) = (restarts, hangs);
     }
 }
