@@ -52,9 +52,14 @@ fn add(table: &mut String, file: &Path, prefix: &str) -> io::Result<()> {
     if UNSERVED.contains(&name) || name.starts_with('.') {
         return Ok(());
     }
-    let bytes = fs::read(file)?;
-    let path = file.canonicalize()?;
-    println!("cargo::rerun-if-changed={}", path.display());
+    println!("cargo::rerun-if-changed={}", file.display());
+    let mut bytes = fs::read(file)?;
+    let mut path = file.canonicalize()?;
+    if prefix == "/sdk/" && name.ends_with(".js") {
+        bytes = without_comments(&String::from_utf8(bytes).map_err(io::Error::other)?).into_bytes();
+        path = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?).join(name);
+        fs::write(&path, &bytes)?;
+    }
     writeln!(
         table,
         "    Page {{ path: {:?}, content_type: {content_type:?}, etag: \"\\\"{:016x}\\\"\", body: include_bytes!({path:?}) }},",
@@ -62,6 +67,27 @@ fn add(table: &mut String, file: &Path, prefix: &str) -> io::Result<()> {
         fnv1a(&bytes),
     )
     .map_err(io::Error::other)
+}
+
+/// A script without comments that have lines of their own and without indentation: a fifth less to send.
+fn without_comments(script: &str) -> String {
+    let mut kept = String::with_capacity(script.len());
+    let mut inside = false;
+    for mut line in script.lines().map(str::trim) {
+        while inside || line.starts_with("/*") {
+            let end = line.find("*/");
+            inside = end.is_none();
+            line = end.map_or("", |end| line[end + 2..].trim_start());
+            if line.is_empty() {
+                break;
+            }
+        }
+        if !line.is_empty() && !line.starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 /// FNV-1a: tells one version of a file from the next, which is all an entity tag has to do.

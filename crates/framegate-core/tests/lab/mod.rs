@@ -176,7 +176,7 @@ impl Lab {
     fn deliver(&mut self) {
         while let Some(datagram) = self.network.arrived(self.now.instant) {
             if datagram.to == self.server {
-                self.to_session(datagram.from, &datagram.data);
+                self.arrives(datagram.from, &datagram.data);
             } else if datagram.to == self.browser {
                 if let Some(peer) = self.peer.as_mut() {
                     peer.handle_datagram(self.now.instant, datagram.from, datagram.to, &datagram.data).unwrap();
@@ -187,7 +187,7 @@ impl Lab {
     }
 
     /// What a shard does with a datagram.
-    pub(crate) fn to_session(&mut self, from: SocketAddr, data: &[u8]) {
+    pub(crate) fn arrives(&mut self, from: SocketAddr, data: &[u8]) {
         if self.session.finished().is_some() {
             return;
         }
