@@ -12,25 +12,29 @@ use str0m::ice::StunMessage;
 
 use crate::limits::SOURCES_PER_SESSION_MAX;
 
-/// What a datagram's first byte says it is (RFC 7983 §7).
+/// What a datagram's first bytes say it is (RFC 7983 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatagramKind {
     /// ICE connectivity checks.
     Stun,
     /// Handshake and data channels.
     Dtls,
-    /// RTP and RTCP.
+    /// Media.
     Rtp,
+    /// Reports about media.
+    Rtcp,
     /// Nothing we speak.
     Other,
 }
 
-/// Classifies a datagram by its first byte.
+/// Classifies a datagram by its first two bytes.
 #[must_use]
 pub fn classify(datagram: &[u8]) -> DatagramKind {
     match datagram.first() {
         Some(0..=3) => DatagramKind::Stun,
         Some(20..=63) => DatagramKind::Dtls,
+        // RFC 5761 §4: RTCP's packet types are 192 to 223.
+        Some(128..=191) if matches!(datagram.get(1), Some(192..=223)) => DatagramKind::Rtcp,
         Some(128..=191) => DatagramKind::Rtp,
         _ => DatagramKind::Other,
     }
@@ -94,7 +98,7 @@ impl<K: Copy + Eq + Hash> Demux<K> {
                     None => Route::Nobody,
                 }
             }
-            DatagramKind::Dtls | DatagramKind::Rtp => {
+            DatagramKind::Dtls | DatagramKind::Rtp | DatagramKind::Rtcp => {
                 self.by_source.get(&source).map_or(Route::Nobody, |key| Route::Bound(*key))
             }
             DatagramKind::Other => Route::Nobody,

@@ -22,8 +22,12 @@ pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Addresses one session may be reached from: a phone changes networks, an attacker invents them.
 pub const SOURCES_PER_SESSION_MAX: usize = 20;
 
-/// Packets the assembler holds for reordering: a 4K keyframe is about 400 packets.
-pub const REORDER_PACKETS_MAX: usize = 500;
+/// Frames the assembler holds while one before them is incomplete.
+pub const REORDER_FRAMES_MAX: usize = 500;
+
+/// Time an incomplete frame is waited for: several round trips of retransmission. At or below one round trip, any loss
+/// would destroy the stream; far above, results stay away long after a blackout.
+pub const REORDER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Time packets may arrive without a whole frame coming of them before a keyframe is asked for.
 pub const ASSEMBLY_STALL: Duration = Duration::from_millis(500);
@@ -84,6 +88,9 @@ pub const CRASH_WINDOW: Duration = Duration::from_secs(60);
 
 /// Time an engine has from its launch to `Ready`; loading a large model takes seconds.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time the last messages have to be acknowledged before the connection is closed.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time a closing engine has to say goodbye.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use str0m::net::{DatagramSend, Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Rtc};
 
-use crate::limits::{CHANNEL_BUFFERED_MAX, CHANNELS_MAX, REORDER_PACKETS_MAX};
+use crate::limits::{CHANNEL_BUFFERED_MAX, CHANNELS_MAX, REORDER_FRAMES_MAX, REORDER_TIMEOUT};
 use crate::offer::{self, OfferError};
 use crate::runner::Incoming;
 
@@ -121,7 +121,8 @@ impl Link {
             .set_dtls_cert(config.identity.certificate)
             .set_local_ice_credentials(IceCreds { ufrag: config.ufrag, pass: config.password.clone() })
             .set_ice_lite(true)
-            .set_reordering_size_video(REORDER_PACKETS_MAX)
+            .set_reordering_size_video(REORDER_FRAMES_MAX)
+            .set_reordering_timeout_video(Some(REORDER_TIMEOUT))
             .clear_codecs()
             .enable_vp8(true)
             .enable_opus(true, false)
@@ -305,6 +306,12 @@ impl Link {
     #[must_use]
     pub fn has_control(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// Whether everything said on the control channel has been acknowledged.
+    pub fn control_drained(&mut self) -> bool {
+        let Some(id) = self.control else { return true };
+        self.rtc.channel(id).is_none_or(|mut channel| channel.buffered_amount() == 0)
     }
 
     /// Whether the control channel is open and has room inside SCTP.

@@ -17,7 +17,8 @@ use crate::Now;
 use crate::control::{self, PageMessage};
 use crate::demux::{DatagramKind, classify};
 use crate::limits::{
-    ASSEMBLY_STALL, CONNECT_TIMEOUT, CONTROL_PER_SECOND_MAX, COUNTS_INTERVAL, MESSAGE_BYTES_MAX, SILENCE_TIMEOUT,
+    ASSEMBLY_STALL, CONNECT_TIMEOUT, CONTROL_PER_SECOND_MAX, COUNTS_INTERVAL, FAREWELL_TIMEOUT, MESSAGE_BYTES_MAX,
+    SILENCE_TIMEOUT,
 };
 use crate::link::{Link, LinkConfig, LinkEvent, Outgoing};
 use crate::offer::OfferError;
@@ -51,7 +52,10 @@ pub enum EndReason {
 enum Phase {
     Connecting,
     Live,
+    /// The engine finishes.
     Closing(EndReason),
+    /// The summary is on its way.
+    Farewell { reason: EndReason, since: Instant },
     Finished(EndReason),
 }
 
@@ -113,7 +117,7 @@ impl Session {
             DatagramKind::Stun if !self.authenticates(datagram) => return,
             DatagramKind::Stun => self.last_proof = now.instant,
             DatagramKind::Rtp => self.last_media_packet = now.instant,
-            DatagramKind::Dtls | DatagramKind::Other => {}
+            DatagramKind::Dtls | DatagramKind::Rtcp | DatagramKind::Other => {}
         }
         self.link.datagram(now.instant, source, destination, datagram);
         self.settle(now, received_ns);
@@ -228,7 +232,16 @@ impl Session {
         if let Phase::Closing(reason) = self.phase
             && self.runner.is_closed()
         {
-            self.finish(reason);
+            let summary = self.runner.summary();
+            let text = format!(r#"{{"v":1,"type":"summary","data":{summary}}}"#);
+            self.link.send_control(&text);
+            self.phase = Phase::Farewell { reason, since: now.instant };
+        }
+        if let Phase::Farewell { reason, since } = self.phase
+            && (now.instant >= since + FAREWELL_TIMEOUT || self.link.control_drained())
+        {
+            self.link.close();
+            self.phase = Phase::Finished(reason);
         }
     }
 
@@ -307,20 +320,13 @@ impl Session {
         (news && self.is_live() && self.link.has_control()).then_some(self.last_told + COUNTS_INTERVAL)
     }
 
-    fn finish(&mut self, reason: EndReason) {
-        let summary = self.runner.summary();
-        let text = format!(r#"{{"v":1,"type":"summary","data":{summary}}}"#);
-        self.link.send_control(&text);
-        self.link.close();
-        self.phase = Phase::Finished(reason);
-    }
-
     /// When [`tick`](Self::tick) must be called.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Instant {
         let phase = match self.phase {
             Phase::Connecting => Some(self.created + CONNECT_TIMEOUT),
             Phase::Live => Some(self.last_proof + SILENCE_TIMEOUT),
+            Phase::Farewell { since, .. } => Some(since + FAREWELL_TIMEOUT),
             Phase::Closing(_) | Phase::Finished(_) => None,
         };
         let stall = (self.phase == Phase::Live && self.last_media_packet > self.last_frame)
@@ -352,7 +358,7 @@ impl Session {
         match self.phase {
             Phase::Connecting => "connecting",
             Phase::Live => "live",
-            Phase::Closing(_) => "closing",
+            Phase::Closing(_) | Phase::Farewell { .. } => "closing",
             Phase::Finished(_) => "closed",
         }
     }

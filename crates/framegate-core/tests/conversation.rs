@@ -129,8 +129,8 @@ fn the_page_s_close_gives_the_summary_and_ends_the_session() {
     let mut lab = Lab::connected(8, weather());
     lab.run(SECOND);
     lab.close_and_check_books();
-    assert_eq!(lab.session.finished(), Some(EndReason::Asked));
     lab.run(SECOND);
+    assert_eq!(lab.session.finished(), Some(EndReason::Asked));
     assert!(lab.events.iter().any(|(_, event)| *event == PeerEvent::Closed));
     assert!(lab.engine.is_none());
 }

@@ -99,8 +99,8 @@ fn check_numbers(config: &Config) -> Result<(), Finding> {
     if config.limits.sessions_max == 0 || config.limits.sessions_max > SESSIONS_MAX {
         return refuse("limits.sessions_max", format!("must be 1 to {SESSIONS_MAX}"));
     }
-    if !(0.05..=1.0).contains(&config.admission.cpu_max) {
-        return refuse("admission.cpu_max", "must be 0.05 to 1.0, a fraction of all cores");
+    if !(0.05..=100.0).contains(&config.admission.cpu_max) {
+        return refuse("admission.cpu_max", "must be 0.05 to 100, a fraction of all cores; above 1 overload is let in");
     }
     Ok(())
 }
