@@ -129,7 +129,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
-    /// Fraction of all cores that sessions may use by measured cost, 0.05 … 1.
+    /// Fraction of all cores that sessions may use by measured cost, 0.05 … 100; above 1 overload is let in.
     pub cpu_max: f64,
 }
 

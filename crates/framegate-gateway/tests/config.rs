@@ -140,7 +140,10 @@ fn mistakes_name_file_line_and_column() {
         "framegate.toml:2:1: unknown field `listne`, expected one of `listen`, `origins`, `hosts`; did you mean `listen`?",
     );
     check("[media]\n\n  threads = 0\n", "framegate.toml:3:3: must be 1 to 64");
-    check("[admission]\ncpu_max = 1.5\n", "framegate.toml:2:1: must be 0.05 to 1.0, a fraction of all cores");
+    check(
+        "[admission]\ncpu_max = 0.01\n",
+        "framegate.toml:2:1: must be 0.05 to 100, a fraction of all cores; above 1 overload is let in",
+    );
     check(
         "[server]\norigins = [\"*\"]\n",
         "framegate.toml:2:1: `*` is no origin; write scheme, host and port only, such as https://app.example",
