@@ -15,17 +15,18 @@ stop() {
 packages() {
     cat <<'LIST'
 gcc|cc|links the programs, compiles processors
-g++|c++|compiles libyuv, which scales pictures
 pkg-config|pkg-config|finds the libraries below
 libssl-dev|module openssl|OpenSSL: encryption of WebRTC
 libavcodec-dev|module libavcodec|FFmpeg: decodes video
 libavformat-dev|module libavformat|FFmpeg: files
 libavutil-dev|module libavutil|FFmpeg: what the other two share
+libyuv-dev|file /usr/include/libyuv.h|scales pictures
 libclang-dev|file /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*-linux-gnu/libclang*.so*|reads FFmpeg's headers for Rust
 clang|clang|the same; for tests the second compiler
 LIST
     [ "$purpose" = test ] || return 0
     cat <<'LIST'
+g++|c++|the tests compile the C header as C++
 chromium|chromium|the browser the tests drive
 nodejs|node|runs the browser tests
 npm|npm|installs what they need

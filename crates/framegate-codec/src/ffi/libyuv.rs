@@ -1,14 +1,36 @@
 //! Hot path: scaling of one plane by libyuv.
 //!
-//! libyuv allocates a row or two per call; nothing here does.
+//! libyuv allocates a row or two per call; nothing here does. The system's library is used, as with FFmpeg: Debian's
+//! `libyuv-dev`.
 
 use std::ffi::c_int;
 
 use crate::picture::PlaneRef;
 
-/// The library could not scale, which with checked arguments means that it found no memory.
+/// A side or stride the library has no numbers for.
 #[derive(Debug)]
 pub(crate) struct ScaleFailed;
+
+/// `enum FilterMode` of `libyuv/scale.h`.
+const FILTER_BILINEAR: c_int = 2;
+/// `enum FilterMode` of `libyuv/scale.h`.
+const FILTER_BOX: c_int = 3;
+
+#[link(name = "yuv")]
+unsafe extern "C" {
+    /// `ScalePlane` of `libyuv/scale.h`. Newer versions return a status, which this declaration leaves alone.
+    fn ScalePlane(
+        src: *const u8,
+        src_stride: c_int,
+        src_width: c_int,
+        src_height: c_int,
+        dst: *mut u8,
+        dst_stride: c_int,
+        dst_width: c_int,
+        dst_height: c_int,
+        filtering: c_int,
+    );
+}
 
 /// A plane to read: `width` by `height` samples of one byte.
 #[derive(Debug, Clone, Copy)]
@@ -40,23 +62,26 @@ pub(crate) fn scale_plane(source: Source<'_>, target: Target<'_>) -> Result<(), 
     assert!(source.plane.holds(source.width, source.height), "the source plane is whole");
     assert!(written.holds(target.width, target.height), "the target plane is whole");
     let shrinks = target.width < source.width || target.height < source.height;
-    let filter = if shrinks { yuv_sys::FilterMode_kFilterBox } else { yuv_sys::FilterMode_kFilterBilinear };
+    let filter = if shrinks { FILTER_BOX } else { FILTER_BILINEAR };
     let int = |value: u32| c_int::try_from(value).map_err(|_| ScaleFailed);
     let stride = |value: usize| c_int::try_from(value).map_err(|_| ScaleFailed);
+    let (source_stride, target_stride) = (stride(source.plane.stride)?, stride(target.stride)?);
+    let (source_width, source_height) = (int(source.width)?, int(source.height)?);
+    let (target_width, target_height) = (int(target.width)?, int(target.height)?);
     // SAFETY: both planes hold `height` rows of `width` bytes at their strides (asserted above), libyuv reads and writes
     // nothing outside those, and the exclusive borrow of the target rules out any overlap.
-    let status = unsafe {
-        yuv_sys::rs_ScalePlane(
+    unsafe {
+        ScalePlane(
             source.plane.data.as_ptr(),
-            stride(source.plane.stride)?,
-            int(source.width)?,
-            int(source.height)?,
+            source_stride,
+            source_width,
+            source_height,
             target.data.as_mut_ptr(),
-            stride(target.stride)?,
-            int(target.width)?,
-            int(target.height)?,
+            target_stride,
+            target_width,
+            target_height,
             filter,
-        )
-    };
-    if status == 0 { Ok(()) } else { Err(ScaleFailed) }
+        );
+    }
+    Ok(())
 }
