@@ -20,7 +20,8 @@ pub enum OfferError {
 /// Gives the offer without its candidates.
 ///
 /// An ICE-lite agent answers checks and never sends any, so it has no use for addresses a stranger names; without them
-/// nothing can make it talk to one.
+/// nothing can make it talk to one. `sendrecv` becomes `sendonly`: we send no media, and WHIP wants an answer that says
+/// so (RFC 9725 §4.2).
 ///
 /// # Errors
 /// [`OfferError`]; the texts tell what to change.
@@ -63,7 +64,7 @@ pub fn check(sdp: &str) -> Result<String, OfferError> {
         if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
             continue;
         }
-        kept.push_str(line);
+        kept.push_str(if line == "a=sendrecv" { "a=sendonly" } else { line });
         kept.push_str("\r\n");
     }
     Ok(kept)
@@ -120,6 +121,12 @@ mod tests {
         let cleaned = check(&format!("v=0\r\n{VIDEO}{candidates}a=end-of-candidates\r\n")).expect("accepted");
         assert!(!cleaned.contains("169.254") && !cleaned.contains("end-of-candidates"));
         assert!(cleaned.ends_with("VP8/90000\r\n"));
+    }
+
+    #[test]
+    fn media_is_received_only() {
+        let cleaned = check(&format!("v=0\r\n{}", VIDEO.replace("sendonly", "sendrecv"))).expect("accepted");
+        assert!(cleaned.contains("a=sendonly\r\n") && !cleaned.contains("sendrecv"));
     }
 
     #[test]
