@@ -172,6 +172,8 @@ export class Session<Data = unknown> {
   results(): AsyncGenerator<Result<Data>, void, void>;
   /** When the result's frame was captured, on the timeline of `performance.now()`; `null` before it is known. */
   captured(result: Result): number | null;
+  /** Begins to learn `offset` anew, as at each connection. */
+  calibrate(): void;
   stats(): Promise<Stats>;
   /** Ends the session on both sides. */
   close(): Promise<Summary>;

@@ -134,6 +134,12 @@ export class Session {
     return capture_us == null ? null : capture_us / 1000 - performance.timeOrigin + this.offset;
   }
 
+  // Sender reports follow the system's clock, also when it is set; the page's clock does not.
+  calibrate() {
+    this.matching = 'calibrating';
+    this.offset = performance.timeOrigin + performance.now() - Date.now();
+  }
+
   async stats() {
     const all = [...(await this.#pc?.getStats() ?? new Map()).values()];
     const out = all.find((s) => s.type === 'outbound-rtp') ?? {};
@@ -206,6 +212,7 @@ export class Session {
     this.#over.signal.throwIfAborted();
     if (!globalThis.RTCPeerConnection) throw new FramegateError('no_webrtc', 'No WebRTC here.', 'Use another browser.');
     if (this.state !== 'reconnecting') this.#set('connecting');
+    this.calibrate();
     const pc = this.#pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const results = pc.createDataChannel('results', { ordered: false, protocol: 'framegate.result.v1' });
     const control = pc.createDataChannel('control', { protocol: 'framegate.control.v1' });
@@ -249,8 +256,10 @@ export class Session {
         signal: AbortSignal.timeout(CONNECT_MS),
       });
     } catch (cause) {
+      const { origin } = globalThis.location;
+      const listed = target.origin === origin ? '' : ` Its server.origins must name ${origin}.`;
       throw new FramegateError('server_unreachable', `The server at ${target.host} does not answer.`,
-        'See whether it runs and whether this address is right.', { cause });
+        `See whether it runs and whether this address is right.${listed}`, { cause });
     }
     if (response.status !== 201) throw await refusal(response);
     const location = response.headers.get('location');
@@ -309,7 +318,6 @@ export class Session {
     this.#set('reconnecting');
     this.#hangUp();
     this.#remove();
-    this.matching = 'calibrating';
     let why = '';
     for (const wait of RETRY_MS) {
       await new Promise((resolve) => setTimeout(resolve, wait * (0.8 + 0.4 * Math.random())));

@@ -5,7 +5,7 @@
  * @typedef {import('./framegate.js').Result} Result
  * @typedef {import('./framegate.js').Session} Session
  * @typedef {import('./framegate.js').OverlayOptions} OverlayOptions
- * @typedef {{ time: number, rtp: number, seq: number, result?: Result }} Said what became of a frame captured at `time`
+ * @typedef {{ time: number, rtp: number, seq: number, result?: Result, taken?: boolean }} Said of a frame
  * @typedef {{ time: number, at: number, picture?: HTMLCanvasElement, said?: Said, shown?: boolean }} Frame
  */
 
@@ -13,7 +13,10 @@ const FRAMES_MAX = 64; // frames, and outcomes, remembered for matching: 1 s at 
 const HELD_MAX = 16; // pictures held: HOLD_MS at 60 Hz
 const HOLD_MS = 250; // longest a picture waits for its result
 const STALE_MS = 2000; // live mode forgets a result this old
-const OFF_MS = 8; // a sender report may be off by so much and still name its frame (measured: 1.5 ms)
+const OFF_MS = 8; // a sender report may be off by so much and still name its frame (measured: 1.5 ms) …
+const NEAR_MS = 3; // … and so much once the offset is known: a camera that catches up sends frames 10 ms apart or less
+const SAME_MS = 0.5; // two times closer than this are of one frame
+const KNOWN_MIN = 8; // residuals after which it is known
 const DETECTIONS_MAX = 256; // drawn of one result: the server sends no more
 
 /**
@@ -141,17 +144,23 @@ class Painter {
       this.#pool = [];
     }
     this.#exact = meta.captureTime !== undefined;
+    // By now the video may be a frame further than `meta`: what is drawn has to say itself which frame it is.
+    const still = this.#exact ? new VideoFrame(this.video) : null;
+    const further = still ? still.timestamp / 1000 - meta.mediaTime * 1000 : 0;
     // Without a capture time: the media time, which is as even, put where the promptest presentation puts it.
     const media = meta.mediaTime * 1000;
     push(this.#delays, meta.presentationTime - media, FRAMES_MAX);
-    const frame = /** @type {Frame} */ ({ time: meta.captureTime ?? media + Math.min(...this.#delays), at: now });
+    const time = meta.captureTime === undefined ? media + Math.min(...this.#delays) : meta.captureTime + further;
+    const frame = /** @type {Frame} */ ({ time, at: now });
     const before = this.#frames.at(-1);
-    if (before && frame.time > before.time) push(this.#gaps, frame.time - before.time, 15);
+    if (before && Math.abs(time - before.time) < SAME_MS) return still?.close(); // drawn already, when it was further
+    if (before && time > before.time) push(this.#gaps, time - before.time, 15);
     push(this.#frames, frame, FRAMES_MAX);
-    if (this.mode === 'live') return;
+    if (this.mode === 'live') return still?.close();
     frame.picture = this.#pool.pop() ?? document.createElement('canvas');
     Object.assign(frame.picture, { width: videoWidth, height: videoHeight });
-    frame.picture.getContext('2d', { alpha: false })?.drawImage(this.video, 0, 0, videoWidth, videoHeight);
+    frame.picture.getContext('2d', { alpha: false })?.drawImage(still ?? this.video, 0, 0, videoWidth, videoHeight);
+    still?.close();
     const held = this.#frames.filter(({ picture }) => picture);
     if (held.length > HELD_MAX) this.#free(held[0]);
     if (this.mode === 'arrival') {
@@ -182,19 +191,23 @@ class Painter {
   // Gives each frame what was said of it, as soon as both are there; neither is always first.
   #pair() {
     const gap = median(this.#gaps);
-    const reach = this.#exact ? Math.min(gap / 2, OFF_MS) : gap;
+    // Nothing fits any more: the system's clock was set.
+    if (this.#said.length === FRAMES_MAX && !this.#said.some(({ taken }) => taken)) this.session.calibrate();
+    if (this.session.matching === 'calibrating') this.#residuals = [];
+    const reach = !this.#exact ? gap : Math.min(gap / 2, this.#residuals.length < KNOWN_MIN ? OFF_MS : NEAR_MS);
     for (const frame of this.#frames) {
       if (frame.said) continue;
       const target = frame.time - this.session.offset;
       /** @type {Said | undefined} */ let best;
       let off = reach;
       for (const said of this.#said) {
-        if (Math.abs(said.time - target) >= off || Number.isNaN(said.time)) continue;
+        if (said.taken && this.#exact || Math.abs(said.time - target) >= off || Number.isNaN(said.time)) continue;
         off = Math.abs(said.time - target);
         best = said;
       }
       if (!best) continue;
       frame.said = best;
+      best.taken = true;
       if (!best.result) continue;
       if (frame.shown) this.late++;
       this.session.matching = this.#exact ? 'exact' : 'nearest';

@@ -45,3 +45,12 @@ pub fn preload() -> Result<(), DecodeError> {
     convert::warm_up();
     Ok(())
 }
+
+/// Names and versions of the FFmpeg libraries in use, for people.
+#[must_use]
+pub fn versions() -> String {
+    // A version is packed as major << 16 | minor << 8 | micro.
+    let text = |version: u32| format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff);
+    let (codec, util) = (ffmpeg_the_third::codec::version(), ffmpeg_the_third::util::version());
+    format!("FFmpeg's libavcodec {} and libavutil {}", text(codec), text(util))
+}

@@ -107,15 +107,26 @@ impl ControlQueue {
 
     /// Puts a message before all others.
     pub fn send_first(&mut self, kind: &str, data: &str) {
+        self.make_room();
         self.queue.push_front((false, message(kind, None, data)));
     }
 
     fn push(&mut self, expendable: bool, text: String) {
+        self.make_room();
+        self.queue.push_back((expendable, text));
+    }
+
+    fn make_room(&mut self) {
         if self.queue.len() >= CONTROL_QUEUED_MAX {
             let victim = self.queue.iter().position(|(expendable, _)| *expendable).unwrap_or(0);
             self.queue.remove(victim);
         }
-        self.queue.push_back((expendable, text));
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// The oldest message.
@@ -188,6 +199,15 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, CONTROL_QUEUED_MAX);
+    }
+
+    #[test]
+    fn a_channel_opened_again_and_again_queues_no_more() {
+        let mut queue = ControlQueue::default();
+        for _ in 0..2 * CONTROL_QUEUED_MAX {
+            queue.send_first("hello", "{}");
+        }
+        assert_eq!(queue.queue.len(), CONTROL_QUEUED_MAX);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl Delivery {
         self.undelivered
     }
 
+    /// Counts a result that was taken from here and then lost.
+    pub fn lost(&mut self) {
+        self.undelivered += 1;
+    }
+
     /// Counts everything still waiting as undelivered: the channel is gone.
     pub fn abandon(&mut self) {
         while self.pop().is_some() {

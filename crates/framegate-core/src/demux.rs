@@ -105,6 +105,12 @@ impl<K: Copy + Eq + Hash> Demux<K> {
         }
     }
 
+    /// The session an address is bound to.
+    #[must_use]
+    pub fn owner(&self, source: SocketAddr) -> Option<K> {
+        self.by_source.get(&source).copied()
+    }
+
     /// Binds an address to the session that authenticated it; its oldest address goes when it has too many.
     pub fn bind(&mut self, source: SocketAddr, key: K) {
         let sources = self.sources.entry(key).or_default();

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod link;
 pub mod offer;
 pub mod peer;
+mod rate;
 pub mod report;
 pub mod runner;
 pub mod session;

@@ -19,6 +19,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Silence (no authenticated STUN) before a peer counts as gone. Browsers check consent every 5 s (RFC 7675).
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Age up to which a proof keeps an address for its session, whoever else claims it: longer than a browser's interval.
+pub const PROOF_FRESH: Duration = Duration::from_secs(7);
+
 /// Addresses one session may be reached from: a phone changes networks, an attacker invents them.
 pub const SOURCES_PER_SESSION_MAX: usize = 20;
 
@@ -74,6 +77,13 @@ pub const CONTROL_PER_SECOND_MAX: u32 = 200;
 /// Data channels of one session; a page needs two.
 pub const CHANNELS_MAX: usize = 16;
 
+/// Messages of one engine per second: several for each frame of any camera. One that says more is ended, because every
+/// message costs the other sessions of its media thread time.
+pub const ENGINE_MESSAGES_PER_SECOND_MAX: u32 = 20_000;
+
+/// Lines and faults of one engine told to its page per second; its own limits are lower, and more are left out.
+pub const ENGINE_TEXTS_PER_SECOND_MAX: u32 = 200;
+
 /// Interval at which an engine that owes outcomes is looked at.
 pub const HANG_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -95,6 +105,6 @@ pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time a closing engine has to say goodbye.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-const _: () = assert!(UNIT_BYTES_MAX >= BACKLOG_BYTES_MAX, "a unit that fits the backlog must fit a message");
+const _: () = assert!(UNIT_BYTES_MAX < BACKLOG_BYTES_MAX, "any accepted unit must fit an empty backlog");
 const _: () = assert!(RESULT_DATA_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(RESULTS_QUEUED_BYTES_MAX >= MESSAGE_BYTES_MAX);

@@ -222,6 +222,7 @@ impl Link {
             }
         }
         if !self.rtc.is_alive() && !std::mem::replace(&mut self.closed_told, true) {
+            (self.results, self.control) = (None, None);
             return Some(LinkEvent::Closed);
         }
         None

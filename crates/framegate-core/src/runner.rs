@@ -1,13 +1,22 @@
 //! One stream's engine side: frames in, results out, whatever becomes of the engine.
 
+mod death;
+mod hostile;
+mod interface;
+
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framegate_wire::{
-    Codec, Counts, DropReason, EngineStats, Epoch, ExitKind, FaultReport, FromEngine, KeyframeReason, Open, Outcome,
-    ResultHeader, Seq, SizeError, SkipReason, Status, ToEngine, UnitHeader, WIRE_VERSION, frame, limits, vp8,
+    Codec, Counts, DropReason, EngineStats, FromEngine, KeyframeReason, LogLevel, Open, Outcome, ResultHeader, Seq,
+    SizeError, SkipReason, Status, ToEngine, UnitHeader, WIRE_VERSION, frame, limits, vp8,
 };
+
+pub use self::death::Death;
+use self::death::describe;
+pub use self::hostile::EngineError;
+use self::hostile::{check_result, truncated};
+pub use self::interface::{EngineAction, Incoming, RunnerConfig};
 
 use crate::Now;
 use crate::backlog::Backlog;
@@ -15,68 +24,10 @@ use crate::control::{ControlQueue, Notice, NoticeKind};
 use crate::deliver::{Delivery, Pending};
 use crate::keyframe::KeyframePolicy;
 use crate::ledger::Ledger;
+use crate::limits::{ENGINE_MESSAGES_PER_SECOND_MAX, ENGINE_TEXTS_PER_SECOND_MAX};
+use crate::rate::RateWindow;
 use crate::report;
-use crate::supervisor::{Action, AfterDeath, Policy, Supervisor};
-
-/// What a runner is told once.
-#[derive(Debug, Clone)]
-pub struct RunnerConfig {
-    /// Public name of the stream, `[a-z0-9_-]{1,64}`.
-    pub stream: String,
-    /// Name of the processor, `[a-z0-9_-]{1,64}`.
-    pub processor: String,
-    /// Largest picture accepted, in pixels.
-    pub area_max: u32,
-    /// Age at which the engine gives a unit up, in milliseconds.
-    pub late_ms: u32,
-    /// What the engine is allowed.
-    pub policy: Policy,
-    /// Decides the jitter of restarts.
-    pub seed: u64,
-}
-
-/// A frame as it was assembled.
-#[derive(Debug, Clone)]
-pub struct Incoming {
-    /// Clock epoch of `rtp_time`.
-    pub epoch: Epoch,
-    /// Unwrapped RTP timestamp, 90 kHz.
-    pub rtp_time: u64,
-    /// Sender's capture time, µs of its Unix epoch.
-    pub capture_us: Option<i64>,
-    /// When the kernel received its last packet, monotonic nanoseconds.
-    pub received_ns: u64,
-    /// Codec of `data`.
-    pub codec: Codec,
-    /// Whether decoding can start here.
-    pub keyframe: bool,
-    /// Whether nothing is missing before it.
-    pub contiguous: bool,
-    /// The codec's bytes.
-    pub data: Arc<[u8]>,
-}
-
-/// What the caller shall do for the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineAction {
-    /// Launch an engine; its messages begin with what [`Runner::to_engine`] holds.
-    Launch(u64),
-    /// Read how long it has waited for a CPU and call [`Runner::engine_waited`].
-    SampleRunQueue(u64),
-    /// Kill it.
-    Kill(u64),
-}
-
-/// How an engine ended, as far as its nursery knows.
-#[derive(Debug, Clone, Default)]
-pub struct Death {
-    /// Status or signal.
-    pub kind: Option<ExitKind>,
-    /// What its fault handler said.
-    pub fault: Option<FaultReport>,
-    /// Why it could not be launched at all.
-    pub launch_error: Option<String>,
-}
+use crate::supervisor::{Action, AfterDeath, Supervisor};
 
 /// Frames, engine, results and books of one stream.
 #[derive(Debug)]
@@ -100,6 +51,8 @@ pub struct Runner {
     cpu_us_of_dead: u64,
     totals: Option<Counts>,
     too_large_told: bool,
+    messages: RateWindow,
+    texts: RateWindow,
 }
 
 #[derive(Debug)]
@@ -139,6 +92,8 @@ impl Runner {
             cpu_us_of_dead: 0,
             totals: None,
             too_large_told: false,
+            messages: RateWindow::new(ENGINE_MESSAGES_PER_SECOND_MAX),
+            texts: RateWindow::new(ENGINE_TEXTS_PER_SECOND_MAX),
         }
     }
 
@@ -194,6 +149,11 @@ impl Runner {
             }
             Ok(_) => {}
         }
+        if !self.supervisor.accepts_frames() {
+            // No keyframe is asked for: there is no decoder to use it.
+            self.need_keyframe = true;
+            return Err(Outcome::Dropped(DropReason::EngineCrashed));
+        }
         if incoming.keyframe {
             self.keyframes.arrived();
             self.need_keyframe = false;
@@ -204,10 +164,6 @@ impl Runner {
         } else if !incoming.contiguous {
             self.lose(KeyframeReason::Loss);
             return Err(Outcome::Dropped(DropReason::NotContiguous));
-        }
-        if !self.supervisor.accepts_frames() {
-            self.need_keyframe = true;
-            return Err(Outcome::Dropped(DropReason::EngineCrashed));
         }
         Ok(())
     }
@@ -273,10 +229,14 @@ impl Runner {
     }
 
     fn on_message(&mut self, now: Now, message: FromEngine, payload: &[u8]) -> Result<(), EngineError> {
+        if !self.messages.allows(now.instant) {
+            return Err(EngineError::Flood);
+        }
         match message {
             FromEngine::Ready => {
-                self.supervisor.ready();
-                self.supervisor.progress(now.instant, self.ledger.outstanding());
+                if !self.supervisor.ready(now.instant, self.ledger.outstanding()) {
+                    return Ok(());
+                }
                 let restarts = self.supervisor.restarts();
                 let mut notice = Notice::new(NoticeKind::EngineReady, "the processor is ready");
                 notice.restarts = Some(restarts);
@@ -286,16 +246,23 @@ impl Runner {
             FromEngine::Skipped { seq, reason } => self.on_outcome(now, seq, Outcome::Skipped(reason)),
             FromEngine::Dropped { seq, reason } => self.on_outcome(now, seq, Outcome::Dropped(reason)),
             FromEngine::KeyframeWanted(reason) => self.keyframes.want(reason),
-            FromEngine::Log { level, text } => self.control.log(level, truncated(&text)),
+            FromEngine::Log { level, text } => self.printed(now, level, truncated(&text)),
             FromEngine::Stats(stats) => self.stats = stats,
-            FromEngine::Fault { text } => {
+            FromEngine::Fault { text } if self.texts.allows(now.instant) => {
                 self.control.notice(&Notice::new(NoticeKind::ProcessorFailed, truncated(&text)));
             }
             FromEngine::Totals(counts) => self.totals = Some(counts),
-            FromEngine::Want(_) => {}
+            FromEngine::Fault { .. } | FromEngine::Want(_) => {}
             other => return Err(EngineError::Unexpected(format!("{other:?}"))),
         }
         Ok(())
+    }
+
+    /// Tells the page a line of the processor's; above the limit they are left out, here as where they come from.
+    pub fn printed(&mut self, now: Now, level: LogLevel, line: &str) {
+        if self.texts.allows(now.instant) {
+            self.control.log(level, line);
+        }
     }
 
     fn on_outcome(&mut self, now: Now, seq: Seq, outcome: Outcome) {
@@ -309,6 +276,7 @@ impl Runner {
         if let Some(entry) = self.ledger.close(header.seq, outcome) {
             let body = report::result_body(&self.config.stream, &self.config.processor, &entry, header, data);
             self.delivery.push(Pending { body, received_ns: entry.received_ns });
+            self.supervisor.processed();
         }
         self.supervisor.progress(now.instant, self.ledger.outstanding());
         Ok(())
@@ -324,7 +292,8 @@ impl Runner {
         self.hangs += u64::from(hung);
         self.backlog.clear();
         self.reader = frame::Reader::default();
-        self.cpu_us_of_dead += std::mem::take(&mut self.stats).cpu_us;
+        // An engine may claim anything.
+        self.cpu_us_of_dead = self.cpu_us_of_dead.saturating_add(std::mem::take(&mut self.stats).cpu_us);
         let after = self.supervisor.died(now.instant);
         let reason = match (after, hung) {
             (AfterDeath::Closed, _) => DropReason::Closed,
@@ -332,10 +301,16 @@ impl Runner {
             (_, false) => DropReason::EngineCrashed,
         };
         let oldest_lost = self.ledger.close_all(reason);
-        self.lose(KeyframeReason::Crash);
-        if self.deaths.len() < PENDING_DEATHS_MAX {
-            self.deaths.push_back(PendingDeath { engine, oldest_lost, hung, after, at: now.instant });
+        // Of no use before there is an engine again: `Action::Launch` asks.
+        self.need_keyframe = true;
+        self.keyframes.arrived();
+        if after == AfterDeath::Restarts {
+            self.keyframes.want(KeyframeReason::Crash);
         }
+        if self.deaths.len() == PENDING_DEATHS_MAX {
+            self.deaths.pop_front();
+        }
+        self.deaths.push_back(PendingDeath { engine, oldest_lost, hung, after, at: now.instant });
     }
 
     /// The nursery's report of an engine that is gone: tells the page.
@@ -345,10 +320,14 @@ impl Runner {
         if pending.after == AfterDeath::Closed {
             return;
         }
-        let kind = if pending.hung { NoticeKind::EngineHung } else { NoticeKind::EngineCrashed };
+        let kind = match (&death.launch_error, pending.hung) {
+            (Some(_), _) => NoticeKind::ProcessorFailed,
+            (None, true) => NoticeKind::EngineHung,
+            (None, false) => NoticeKind::EngineCrashed,
+        };
         let mut notice = Notice::new(kind, describe(death, pending.hung, self.config.policy));
         notice.seq = pending.oldest_lost;
-        notice.signal = death.kind.and_then(signal_of).map(signal_name);
+        notice.signal = death.signal();
         notice.restarts = Some(self.supervisor.restarts());
         self.control.notice(&notice);
         match pending.after {
@@ -402,6 +381,8 @@ impl Runner {
                 }));
                 if engine == 1 {
                     self.control.notice(&Notice::new(NoticeKind::EngineStarting, "starting the processor"));
+                } else {
+                    self.keyframes.want(KeyframeReason::Crash);
                 }
                 Some(EngineAction::Launch(engine))
             }
@@ -475,6 +456,11 @@ impl Runner {
         self.ledger.has_missed()
     }
 
+    /// Counts a result that was taken from here and that the channel did not take.
+    pub fn result_lost(&mut self) {
+        self.delivery.lost();
+    }
+
     /// Gives up all waiting results: nobody can take them.
     pub fn abandon_results(&mut self) {
         self.delivery.abandon();
@@ -506,7 +492,7 @@ impl Runner {
     /// CPU time of all engines of this stream as they reported it, in microseconds.
     #[must_use]
     pub fn engine_cpu_us(&self) -> u64 {
-        self.cpu_us_of_dead + self.stats.cpu_us
+        self.cpu_us_of_dead.saturating_add(self.stats.cpu_us)
     }
 
     /// The engine's state in one word.
@@ -528,101 +514,5 @@ impl Runner {
     }
 }
 
-/// What an engine did that none may do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// Unreadable bytes.
-    #[error("unreadable message from the engine: {0}")]
-    Frame(#[from] frame::FrameError),
-    /// A message out of place.
-    #[error("unexpected message from the engine: {0}")]
-    Unexpected(String),
-    /// A result no host would send: the engine's own checks were bypassed.
-    #[error("result refused: {0}")]
-    Result(&'static str),
-}
-
-/// Checks a result as hostile input and gives its data as text.
-fn check_result<'a>(header: &ResultHeader, payload: &'a [u8]) -> Result<&'a str, EngineError> {
-    let refuse = |why| Err(EngineError::Result(why));
-    if header.detections.len() > limits::DETECTIONS_MAX {
-        return refuse("too many detections");
-    }
-    for detection in &header.detections {
-        let numbers = detection.bbox.iter().chain(std::iter::once(&detection.score));
-        if !numbers.chain(detection.keypoints.iter().flatten()).all(|number| number.is_finite()) {
-            return refuse("a number is not finite");
-        }
-        if detection.label.len() > limits::LABEL_BYTES_MAX || detection.keypoints.len() > 64 {
-            return refuse("a label or list of points is too long");
-        }
-    }
-    if payload.len() > limits::RESULT_DATA_BYTES_MAX {
-        return refuse("data is too large");
-    }
-    if payload.is_empty() {
-        return Ok("");
-    }
-    let Ok(raw) = serde_json::from_slice::<&serde_json::value::RawValue>(payload) else {
-        return refuse("data is not JSON");
-    };
-    Ok(raw.get())
-}
-
-fn truncated(text: &str) -> &str {
-    let mut end = text.len().min(limits::TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-fn signal_of(kind: ExitKind) -> Option<i32> {
-    match kind {
-        ExitKind::Signal(signal) => Some(signal),
-        ExitKind::Code(_) => None,
-    }
-}
-
-/// Linux's names of the signals that end engines.
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        31 => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
-}
-
-fn describe(death: &Death, hung: bool, policy: Policy) -> String {
-    if let Some(error) = &death.launch_error {
-        return format!("the engine could not be started: {error}");
-    }
-    if hung {
-        return format!("no progress for {} ms: killed", policy.hard_deadline.as_millis());
-    }
-    let how = match death.kind {
-        Some(ExitKind::Signal(signal)) => format!("ended by {}", signal_name(signal)),
-        Some(ExitKind::Code(code)) => format!("the processor called exit({code})"),
-        None => "the engine ended".to_owned(),
-    };
-    let Some(fault) = &death.fault else { return how };
-    let place = match fault.stage {
-        framegate_wire::FaultStage::Process => "in the processor",
-        framegate_wire::FaultStage::Create => "while the processor was made",
-        framegate_wire::FaultStage::Decode => "in the decoder",
-        framegate_wire::FaultStage::Convert => "in the conversion",
-        framegate_wire::FaultStage::Idle => "between frames",
-    };
-    let function = fault.function.as_deref().map(|name| format!(", function {name}")).unwrap_or_default();
-    let location = fault.location.as_deref().map(|at| format!(" ({at})")).unwrap_or_default();
-    format!("{how} {place}{function}{location}")
-}
+#[cfg(test)]
+mod tests;

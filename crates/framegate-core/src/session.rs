@@ -18,10 +18,11 @@ use crate::control::{self, PageMessage};
 use crate::demux::{DatagramKind, classify};
 use crate::limits::{
     ASSEMBLY_STALL, CONNECT_TIMEOUT, CONTROL_PER_SECOND_MAX, COUNTS_INTERVAL, FAREWELL_TIMEOUT, MESSAGE_BYTES_MAX,
-    SILENCE_TIMEOUT,
+    PROOF_FRESH, SILENCE_TIMEOUT,
 };
 use crate::link::{Link, LinkConfig, LinkEvent, Outgoing};
 use crate::offer::OfferError;
+use crate::rate::RateWindow;
 use crate::runner::{Death, EngineAction, EngineError, Runner, RunnerConfig};
 
 /// What a session is made of.
@@ -55,7 +56,10 @@ enum Phase {
     /// The engine finishes.
     Closing(EndReason),
     /// The summary is on its way.
-    Farewell { reason: EndReason, since: Instant },
+    Farewell {
+        reason: EndReason,
+        since: Instant,
+    },
     Finished(EndReason),
 }
 
@@ -73,6 +77,8 @@ pub struct Session {
     last_told: Instant,
     told_received: u64,
     page_messages: RateWindow,
+    /// Whether the control channel had no room when last asked: what is acknowledged makes room.
+    control_full: bool,
 }
 
 impl Session {
@@ -93,7 +99,8 @@ impl Session {
             last_media_packet: now.instant,
             last_told: now.instant,
             told_received: 0,
-            page_messages: RateWindow::default(),
+            page_messages: RateWindow::new(CONTROL_PER_SECOND_MAX),
+            control_full: false,
         };
         Ok((session, answer))
     }
@@ -102,6 +109,12 @@ impl Session {
     #[must_use]
     pub fn authenticates(&self, datagram: &[u8]) -> bool {
         self.link.authenticates(datagram)
+    }
+
+    /// Whether an authenticated STUN check came lately: its addresses are not up for taking.
+    #[must_use]
+    pub fn is_proven(&self, now: Now) -> bool {
+        self.is_live() && now.instant < self.last_proof + PROOF_FRESH
     }
 
     /// Takes a datagram the demultiplexer found to be ours. `received_ns` is the kernel's receive stamp.
@@ -171,7 +184,10 @@ impl Session {
 
     /// A line the engine printed.
     pub fn engine_printed(&mut self, now: Now, level: framegate_wire::LogLevel, line: &str) {
-        self.runner.control().log(level, line);
+        // The summary is the last message.
+        if !matches!(self.phase, Phase::Farewell { .. } | Phase::Finished(_)) {
+            self.runner.printed(now, level, line);
+        }
         self.settle(now, now.ns);
     }
 
@@ -232,17 +248,24 @@ impl Session {
         if let Phase::Closing(reason) = self.phase
             && self.runner.is_closed()
         {
+            // What the channel has not taken by now is counted in the summary.
+            self.runner.abandon_results();
             let summary = self.runner.summary();
-            let text = format!(r#"{{"v":1,"type":"summary","data":{summary}}}"#);
-            self.link.send_control(&text);
+            self.runner.control().send("summary", None, &summary);
             self.phase = Phase::Farewell { reason, since: now.instant };
+            self.flush(now);
         }
         if let Phase::Farewell { reason, since } = self.phase
-            && (now.instant >= since + FAREWELL_TIMEOUT || self.link.control_drained())
+            && (now.instant >= since + FAREWELL_TIMEOUT || self.said_everything())
         {
             self.link.close();
             self.phase = Phase::Finished(reason);
         }
+    }
+
+    /// Whether the page has acknowledged all messages, or can hear none.
+    fn said_everything(&mut self) -> bool {
+        !self.link.has_control() || (self.runner.control().is_empty() && self.link.control_drained())
     }
 
     fn on_event(&mut self, now: Now, event: LinkEvent) {
@@ -291,10 +314,13 @@ impl Session {
         while self.runner.has_result() && self.link.can_send_result() {
             let Some(text) = self.runner.take_result(now) else { break };
             debug_assert!(text.len() <= MESSAGE_BYTES_MAX);
-            self.link.send_result(&text);
+            if !self.link.send_result(&text) {
+                self.runner.result_lost();
+            }
             self.told(now);
         }
-        if !self.link.can_send_control() {
+        self.control_full = !self.link.can_send_control();
+        if self.control_full {
             return;
         }
         if self.counts_due().is_some_and(|due| due <= now.instant) {
@@ -308,6 +334,7 @@ impl Session {
             control.pop();
             self.link.send_control(&text);
         }
+        self.control_full = !self.link.can_send_control();
     }
 
     fn told(&mut self, now: Now) {
@@ -317,7 +344,8 @@ impl Session {
 
     fn counts_due(&self) -> Option<Instant> {
         let news = self.runner.received() != self.told_received || self.runner.has_missed();
-        (news && self.is_live() && self.link.has_control()).then_some(self.last_told + COUNTS_INTERVAL)
+        let can_tell = self.is_live() && self.link.has_control() && !self.control_full;
+        (news && can_tell).then_some(self.last_told + COUNTS_INTERVAL)
     }
 
     /// When [`tick`](Self::tick) must be called.
@@ -373,22 +401,5 @@ impl Session {
     #[must_use]
     pub fn summary(&self) -> Value {
         serde_json::from_str(&self.runner.summary()).unwrap_or_else(|_| json!({}))
-    }
-}
-
-/// Counts messages in windows of one second.
-#[derive(Debug, Default)]
-struct RateWindow {
-    start: Option<Instant>,
-    count: u32,
-}
-
-impl RateWindow {
-    fn allows(&mut self, now: Instant) -> bool {
-        if self.start.is_none_or(|start| now >= start + Duration::from_secs(1)) {
-            *self = Self { start: Some(now), count: 0 };
-        }
-        self.count += 1;
-        self.count <= CONTROL_PER_SECOND_MAX
     }
 }

@@ -61,7 +61,7 @@ pub struct Supervisor {
     crashes: VecDeque<Instant>,
     fruitless: u32,
     restarts: u64,
-    progressed: bool,
+    processed: bool,
     watch: Option<Watch>,
     jitter: u64,
     kill_sent: bool,
@@ -86,7 +86,7 @@ impl Supervisor {
             crashes: VecDeque::new(),
             fruitless: 0,
             restarts: 0,
-            progressed: false,
+            processed: false,
             watch: None,
             jitter: seed | 1,
             kill_sent: false,
@@ -103,23 +103,30 @@ impl Supervisor {
     fn launch(&mut self, now: Instant) {
         self.state = State::Starting { since: now };
         self.launch_due = true;
-        self.progressed = false;
+        self.processed = false;
         self.kill_sent = false;
         self.watch = None;
     }
 
-    /// The engine's processor exists.
-    pub fn ready(&mut self) {
-        if matches!(self.state, State::Starting { .. }) {
+    /// The engine's processor exists; `outstanding` frames wait for it. Gives whether that was news.
+    pub fn ready(&mut self, now: Instant, outstanding: usize) -> bool {
+        let is_news = matches!(self.state, State::Starting { .. });
+        if is_news {
             self.state = State::Running;
         }
+        self.progress(now, outstanding);
+        is_news
     }
 
     /// The engine gave an outcome; `outstanding` frames remain.
     pub fn progress(&mut self, now: Instant, outstanding: usize) {
-        self.progressed = true;
         self.fruitless = 0;
         self.watch = (outstanding > 0).then(|| Watch::begin(now));
+    }
+
+    /// The engine's processor returned from its first frame: from now on the hard deadline counts.
+    pub fn processed(&mut self) {
+        self.processed = true;
     }
 
     /// A frame was handed to the engine.
@@ -132,7 +139,7 @@ impl Supervisor {
     /// Answer to [`Action::SampleRunQueue`]: how long the engine has waited for a CPU since it was born. `None` when
     /// that cannot be read; then wall time counts.
     pub fn waited(&mut self, now: Instant, waited: Option<Duration>) -> Option<Action> {
-        let deadline = if self.progressed { self.policy.hard_deadline } else { self.policy.first_frame_deadline };
+        let deadline = if self.processed { self.policy.hard_deadline } else { self.policy.first_frame_deadline };
         let watch = self.watch.as_mut()?;
         let waited = waited.unwrap_or_default();
         if let Some((then, waited_then)) = watch.last {
@@ -193,14 +200,16 @@ impl Supervisor {
 
     /// No engine is wanted any more. Gives whether one is there to be told so.
     pub fn close(&mut self, now: Instant) -> bool {
+        // One that was never asked for needs no goodbye.
+        let never_launched = std::mem::take(&mut self.launch_due);
         match self.state {
-            State::Running | State::Starting { .. } => {
+            State::Running | State::Starting { .. } if !never_launched => {
                 self.state = State::Closing { since: now };
                 self.watch = None;
                 true
             }
             State::Closing { .. } => true,
-            State::Idle | State::Waiting { .. } | State::Closed => {
+            _ => {
                 self.state = State::Closed;
                 false
             }
@@ -299,7 +308,7 @@ mod tests {
         supervisor.start(now);
         assert_eq!(supervisor.poll(now), Some(Action::Launch));
         assert_eq!(supervisor.poll(now), None);
-        supervisor.ready();
+        assert!(supervisor.ready(now, 0));
         supervisor
     }
 
@@ -348,7 +357,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         for (waited_share, expected_kill) in [(0.0, true), (0.9, false)] {
             let mut supervisor = running(start);
-            supervisor.progress(start, 0);
+            supervisor.processed();
             supervisor.handed(start);
             let mut killed = false;
             for ms in (0..3000_u64).step_by(50) {
@@ -359,6 +368,37 @@ mod tests {
             }
             assert_eq!(killed, expected_kill);
         }
+    }
+
+    #[test]
+    fn the_first_frame_may_take_longer() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let killed_at = |supervisor: &mut Supervisor| {
+            (0..60_000_u64).step_by(250).find(|ms| {
+                supervisor.poll(at(*ms)) == Some(Action::SampleRunQueue)
+                    && supervisor.waited(at(*ms), Some(Duration::ZERO)) == Some(Action::KillHung)
+            })
+        };
+        let mut supervisor = running(start);
+        supervisor.handed(start);
+        // Frames skipped meanwhile are progress, but no call that has come back.
+        supervisor.progress(start, 1);
+        assert!(killed_at(&mut supervisor).is_some_and(|ms| (30_000..31_000).contains(&ms)));
+        let mut supervisor = running(start);
+        supervisor.processed();
+        supervisor.progress(start, 1);
+        assert!(killed_at(&mut supervisor).is_some_and(|ms| (1000..2000).contains(&ms)));
+    }
+
+    #[test]
+    fn an_engine_that_was_never_asked_for_is_not_waited_for() {
+        let now = Instant::now();
+        let mut supervisor = Supervisor::new(POLICY, 7);
+        supervisor.start(now);
+        assert!(!supervisor.close(now));
+        assert!(supervisor.is_closed());
+        assert_eq!(supervisor.poll(now), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The engine's loop: read, decode everything, convert and process the newest, answer.
 //!
-//! Hot path: no allocation but what a result itself holds; per batch one read (two when it fills the buffer), one write.
+//! Hot path: no allocation but what a result itself holds; per batch one read (two when it fills the buffer, one more
+//! when several units had waited), one write.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
@@ -92,7 +93,7 @@ fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
     outbox.push(&FromEngine::Ready, &[])?;
     outbox.flush()?;
     let mut decoder = Decoder::new(Codec::Vp8)?;
-    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(outbox)? == Flow::Open {}
+    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(outbox, Patience::Waits)? == Flow::Open {}
     engine.close()
 }
 
@@ -101,6 +102,13 @@ fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
 enum Flow {
     Open,
     Closed,
+}
+
+/// Whether reading waits until something has arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    None,
 }
 
 /// The receiving half of the session's socket.
@@ -126,14 +134,14 @@ impl Inbox {
                 Some(_) => return Err(EngineError::Order),
                 None => {}
             }
-            if self.fill(outbox)? == Flow::Closed {
+            if self.fill(outbox, Patience::Waits)? == Flow::Closed {
                 return Ok(None);
             }
         }
     }
 
-    /// Reads everything that has arrived, and waits if that is nothing.
-    fn fill(&mut self, outbox: &Outbox) -> Result<Flow, EngineError> {
+    /// Reads everything that has arrived; if that is nothing, waits when it shall.
+    fn fill(&mut self, outbox: &Outbox, patience: Patience) -> Result<Flow, EngineError> {
         let mut total = 0;
         while total < DRAIN_BYTES_MAX {
             match recv(outbox.socket(), &mut self.buffer[..], RecvFlags::DONTWAIT) {
@@ -147,7 +155,7 @@ impl Inbox {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if total > 0 => break,
+                Err(Errno::AGAIN) if total > 0 || patience == Patience::None => break,
                 Err(Errno::AGAIN) => {
                     // An error of `poll` shows again at the next `recv`.
                     let _ = poll(&mut [PollFd::new(outbox.socket(), PollFlags::IN)], None);
@@ -182,12 +190,21 @@ struct Decoded {
 impl Engine<'_> {
     /// Decodes every unit that was read, in order, and processes the newest.
     fn batch(&mut self, inbox: &mut Inbox, decoder: &mut Decoder) -> Result<Flow, EngineError> {
-        let (mut flow, mut had_units) = (Flow::Open, false);
+        let (mut flow, mut units, mut looked_again) = (Flow::Open, 0_usize, false);
         let mut newest: Option<(Decoded, Picture<'_>)> = None;
-        while let Some((message, payload)) = inbox.reader.next_message::<ToEngine>()? {
+        loop {
+            let Some((message, payload)) = inbox.reader.next_message::<ToEngine>()? else {
+                // Decoding what waited for a slow processor takes a while itself: the newest may have come meanwhile.
+                // Only once, or an engine slower than its camera would decode for ever.
+                if units > 1 && !std::mem::replace(&mut looked_again, true) {
+                    flow = inbox.fill(self.outbox, Patience::None)?;
+                    continue;
+                }
+                break;
+            };
             match message {
                 ToEngine::Unit(header) => {
-                    had_units = true;
+                    units += 1;
                     let start_ns = now_ns();
                     if self.intake.unit(&header, start_ns) == Step::Decode {
                         enter(FaultStage::Decode);
@@ -214,7 +231,7 @@ impl Engine<'_> {
             self.send_answers()?;
             self.process(&call, &picture, times)?;
         }
-        if had_units {
+        if units > 0 {
             self.send_answers()?;
             self.send_stats()?;
             self.outbox.flush()?;

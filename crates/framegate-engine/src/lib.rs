@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod clock;
+pub mod confinement;
 mod engine;
 #[expect(unsafe_code, reason = "calls into processors, and is called by them")]
 mod host;

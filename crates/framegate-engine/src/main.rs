@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod clip;
+mod doctor;
 mod raw;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -35,6 +36,8 @@ enum Command {
     Clip(clip::ClipArgs),
     /// Measure decoding and processing without a network
     Raw(raw::RawArgs),
+    /// Check codecs and sandbox of this machine
+    Doctor(doctor::DoctorArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         }
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

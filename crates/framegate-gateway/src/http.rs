@@ -2,7 +2,7 @@
 //!
 //! Nothing here touches media: a request becomes a message to the media threads, behind [`Media`], and its answer becomes
 //! a response. Every connection, body and answer has a limit of [`crate::limits`]. Requests for foreign hosts and from
-//! foreign pages end in [`guard`]; every error becomes an answer in [`error`].
+//! foreign pages end in `guard`; every error becomes an answer in `error`.
 
 mod api;
 mod connection;

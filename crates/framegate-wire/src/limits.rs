@@ -6,8 +6,8 @@ pub const SIDE_MAX: u32 = 8192;
 /// Largest area a session accepts by default, in pixels: DCI 4K.
 pub const AREA_MAX: u32 = 4096 * 2160;
 
-/// Largest encoded unit, in bytes: a 4K keyframe at high quality stays well below it.
-pub const UNIT_BYTES_MAX: usize = 2 << 20;
+/// Largest encoded unit, in bytes: a 4K keyframe at high quality stays below it, and it fits the gateway's backlog.
+pub const UNIT_BYTES_MAX: usize = 960 << 10;
 
 /// Largest message header, in bytes: a result with [`DETECTIONS_MAX`] labelled detections fits.
 pub const HEADER_BYTES_MAX: usize = 256 << 10;

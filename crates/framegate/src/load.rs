@@ -12,6 +12,7 @@ mod message;
 mod process;
 mod raw;
 mod report;
+mod trace;
 mod whip;
 
 use std::{
@@ -24,7 +25,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use self::{clip::Clip, fleet::Plan, report::Demand, report::Report, whip::Endpoint};
+use self::{clip::Clip, fleet::Plan, report::Demand, report::Report, trace::Trace, whip::Endpoint};
 
 /// Most sessions of one run: one thread serves a few hundred, and each takes a file descriptor.
 const SESSIONS_MAX: u32 = 900;
@@ -69,6 +70,12 @@ pub(crate) struct LoadArgs {
     /// Ends each session after this many seconds and begins another in its place.
     #[arg(long, value_parser = seconds)]
     hold: Option<Duration>,
+    /// Lets every Nth session that --hold ends go without a word, as a browser does that is killed.
+    #[arg(long, value_name = "N", requires = "hold", value_parser = clap::value_parser!(u64).range(1..))]
+    vanish: Option<u64>,
+    /// Writes a line of JSON to this file for each result: its frame, when that was sent and when the result came.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Lets the run count when frames are skipped or dropped, if only each is reported.
     #[arg(long)]
     accept_skips: bool,
@@ -113,6 +120,8 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         window: args.seconds.max(Duration::from_millis(100)),
         grace: args.grace,
         hold: args.hold,
+        vanish: args.vanish,
+        trace: args.trace.as_deref().map(Trace::create).transpose()?,
         seed: args.seed.unwrap_or_else(seed_of_now),
         gateway,
         raw: raw.clone(),
@@ -120,6 +129,9 @@ pub(crate) fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     let before = measure()?;
     let findings = fleet::run(&plan, &clip)?;
     let after = measure()?;
+    if let Some(trace) = &plan.trace {
+        trace.finish()?;
+    }
 
     let rate = 1.0 / clip.interval.as_secs_f64();
     let about = format!("VP8 {}x{} at {rate:.2} Hz, {} pictures", clip.size.width, clip.size.height, clip.len());

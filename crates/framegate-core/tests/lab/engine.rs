@@ -1,4 +1,4 @@
-//! A stand-in for an engine: answers each unit after a fixed time, and checks what a decoder would need.
+//! Stand-ins for an engine. The one here answers each unit after a fixed time and checks what a decoder would need.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,9 +8,26 @@ use framegate_wire::{Counts, FromEngine, Outcome, ResultHeader, Status, Timing, 
 
 use super::camera;
 
+/// An engine in simulated time.
+pub(crate) trait LabEngine {
+    fn id(&self) -> u64;
+
+    /// Takes bytes the session wrote.
+    fn read(&mut self, now: Now, bytes: &[u8]);
+
+    /// When it will have something to say.
+    fn next_at(&self) -> Option<Instant>;
+
+    /// The next bytes for the session, if they are due.
+    fn says(&mut self, now: Now) -> Option<Vec<u8>>;
+
+    /// Whether it was asked to end and has.
+    fn has_ended(&self) -> bool;
+}
+
 #[derive(Debug)]
 pub(crate) struct FakeEngine {
-    pub(crate) id: u64,
+    id: u64,
     takes: Duration,
     reader: frame::Reader,
     answers: VecDeque<(Instant, Vec<u8>)>,
@@ -34,7 +51,19 @@ impl FakeEngine {
         }
     }
 
-    pub(crate) fn read(&mut self, now: Now, bytes: &[u8]) {
+    fn answer(&mut self, at: Instant, message: &FromEngine, payload: &[u8]) {
+        let mut bytes = Vec::new();
+        frame::write(&mut bytes, message, payload).unwrap();
+        self.answers.push_back((at, bytes));
+    }
+}
+
+impl LabEngine for FakeEngine {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn read(&mut self, now: Now, bytes: &[u8]) {
         self.reader.extend(bytes);
         let mut messages = Vec::new();
         while let Some((message, payload)) = self.reader.next_message::<ToEngine>().unwrap() {
@@ -71,22 +100,16 @@ impl FakeEngine {
         }
     }
 
-    fn answer(&mut self, at: Instant, message: &FromEngine, payload: &[u8]) {
-        let mut bytes = Vec::new();
-        frame::write(&mut bytes, message, payload).unwrap();
-        self.answers.push_back((at, bytes));
-    }
-
-    pub(crate) fn next_at(&self) -> Option<Instant> {
+    fn next_at(&self) -> Option<Instant> {
         self.answers.front().map(|answer| answer.0)
     }
 
-    pub(crate) fn says(&mut self, now: Now) -> Option<Vec<u8>> {
+    fn says(&mut self, now: Now) -> Option<Vec<u8>> {
         self.answers.front().filter(|answer| answer.0 <= now.instant)?;
         self.answers.pop_front().map(|answer| answer.1)
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.closing && self.answers.is_empty()
     }
 }

@@ -18,11 +18,14 @@ use framegate_core::session::{Session, SessionConfig};
 use framegate_core::supervisor::Policy;
 use serde_json::Value;
 
-use engine::FakeEngine;
+use engine::{FakeEngine, LabEngine};
 use network::{Network, Weather};
 
 pub(crate) const INTERVAL: Duration = Duration::from_micros(33_333);
 pub(crate) const RTP_STEP: u64 = 3000;
+/// Makes an engine with this number that takes so long for a frame.
+pub(crate) type MakeEngine = fn(u64, Duration, Now) -> Box<dyn LabEngine>;
+
 const UFRAG: &str = "0conversation";
 
 /// Steps per simulated second beyond which something spins.
@@ -44,7 +47,8 @@ pub(crate) struct Lab {
     pub(crate) peer: Option<Peer>,
     pub(crate) session: Session,
     pub(crate) demux: Demux<u32>,
-    pub(crate) engine: Option<FakeEngine>,
+    pub(crate) engine: Option<Box<dyn LabEngine>>,
+    pub(crate) make_engine: MakeEngine,
     pub(crate) engine_takes: Duration,
     pub(crate) engines_launched: u64,
     pub(crate) browser: SocketAddr,
@@ -85,6 +89,7 @@ impl Lab {
             session,
             demux,
             engine: None,
+            make_engine: |id, takes, now| Box::new(FakeEngine::new(id, takes, now)),
             engine_takes: Duration::from_millis(2),
             engines_launched: 0,
             browser,
@@ -108,7 +113,12 @@ impl Lab {
 
     /// A lab whose browser is connected and whose engine is ready.
     pub(crate) fn connected(seed: u64, weather: Weather) -> Self {
-        let mut lab = Self::new(seed);
+        Self::new(seed).connect(weather)
+    }
+
+    /// Connects and waits for the engine; the weather begins then.
+    pub(crate) fn connect(self, weather: Weather) -> Self {
+        let mut lab = self;
         lab.network.weather.delay = weather.delay;
         lab.sending = false;
         lab.run_until(Duration::from_secs(5), |lab| {
@@ -154,7 +164,7 @@ impl Lab {
         if self.session.finished().is_some() {
             next = end;
         }
-        let engine = self.engine.as_ref().and_then(FakeEngine::next_at);
+        let engine = self.engine.as_ref().and_then(|engine| engine.next_at());
         let peer = self.peer.as_ref().map(|_| self.peer_wake);
         let due = (self.sending && self.is_connected()).then_some(self.due);
         for at in [self.network.next_at(), engine, peer, due].into_iter().flatten() {
@@ -316,7 +326,7 @@ impl Lab {
         match action {
             EngineAction::Launch(id) => {
                 self.engines_launched += 1;
-                self.engine = Some(FakeEngine::new(id, self.engine_takes, self.now));
+                self.engine = Some((self.make_engine)(id, self.engine_takes, self.now));
             }
             EngineAction::SampleRunQueue(_) => {
                 if let Some(action) = self.session.engine_waited(self.now, Some(Duration::ZERO)) {
@@ -330,9 +340,9 @@ impl Lab {
     /// The engine dies as by a signal.
     pub(crate) fn kill_engine(&mut self) {
         if let Some(engine) = self.engine.take() {
-            self.session.engine_gone(self.now, engine.id);
+            self.session.engine_gone(self.now, engine.id());
             let kind = Some(framegate_wire::ExitKind::Signal(11));
-            self.session.engine_report(self.now, engine.id, &Death { kind, ..Death::default() });
+            self.session.engine_report(self.now, engine.id(), &Death { kind, ..Death::default() });
         }
         self.empty_session();
     }
@@ -343,9 +353,9 @@ impl Lab {
             self.empty_session();
         }
         if let Some(ended) = self.engine.take_if(|engine| engine.has_ended()) {
-            self.session.engine_gone(self.now, ended.id);
+            self.session.engine_gone(self.now, ended.id());
             let kind = Some(framegate_wire::ExitKind::Code(0));
-            self.session.engine_report(self.now, ended.id, &Death { kind, ..Death::default() });
+            self.session.engine_report(self.now, ended.id(), &Death { kind, ..Death::default() });
             self.empty_session();
         }
     }

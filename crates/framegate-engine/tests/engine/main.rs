@@ -4,6 +4,7 @@
 
 mod confinement;
 mod crashes;
+mod doctor;
 mod life;
 mod loading;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use framegate_wire::limits::NURSERY_PACKET_BYTES_MAX;
 use framegate_wire::{NurseryReply, NurseryRequest};
@@ -21,6 +21,25 @@ pub(crate) fn send(socket: impl AsFd, request: &NurseryRequest, descriptors: &[B
     }
     sendmsg(socket, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Whether `pidfd` is process `pid` and that is the nursery itself or a child of it: what it stands for may be killed
+/// later. One that has ended passes, because nothing can happen to it.
+pub(crate) fn is_process_of(pidfd: &OwnedFd, pid: u32, nursery: u32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap_or_default();
+    let shown = info.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse::<i64>().ok());
+    match shown {
+        Some(-1) => return true,
+        Some(shown) if shown == i64::from(pid) => {}
+        _ => return false,
+    }
+    if pid == nursery {
+        return true;
+    }
+    // "pid (name) state parent …"; the name may contain anything.
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+    parent == Some(nursery)
 }
 
 /// A packet from a nursery, or its end.
@@ -62,4 +81,32 @@ pub(crate) fn receive(socket: impl AsFd) -> io::Result<Received> {
     }
     let reply = postcard::from_bytes(&packet[..length]).map_err(io::Error::other)?;
     Ok(Received::Reply(reply, descriptor))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio, id};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    #[test]
+    fn only_a_nursery_s_own_processes_are_believed() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a child");
+        let open = |pid: u32| {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+            pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd")
+        };
+        let (own, childs) = (open(id()), open(child.id()));
+        assert!(is_process_of(&childs, child.id(), id()));
+        assert!(is_process_of(&own, id(), id()));
+        assert!(!is_process_of(&own, id(), child.id()), "a parent is not a child");
+        assert!(!is_process_of(&own, child.id(), id()), "another process than it says");
+        let file = OwnedFd::from(std::fs::File::open("/dev/null").expect("opened"));
+        assert!(!is_process_of(&file, child.id(), id()), "no pidfd at all");
+        drop(child.stdin.take());
+        child.wait().expect("ended");
+        assert!(is_process_of(&childs, child.id(), 1), "what has ended cannot be harmed");
+    }
 }

@@ -1,6 +1,6 @@
 //! Nurseries and engines as the gateway sees them: child processes that are started, watched and reaped.
 //!
-//! One thread, the [`launcher`], owns every nursery. A media thread asks it for an engine and gets back the session's
+//! One thread, the launcher, owns every nursery. A media thread asks it for an engine and gets back the session's
 //! end of a socket pair and a pidfd; later it is told how the engine ended and what it printed. Nothing of an engine is
 //! ever trusted: what it writes is parsed with limits, what it prints is read at a bounded rate.
 

@@ -5,11 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::launcher::Request;
+
+/// Time a nursery has to load its processor: constructors of large libraries take seconds on a cold disk.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time a nursery has to answer a request, which takes it a millisecond on a quiet machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests sent and not answered, at the most: the control socket holds a few hundred packets.
+const UNANSWERED_MAX: usize = 64;
 
 /// How nurseries are started.
 #[derive(Debug, Clone)]
@@ -38,7 +48,15 @@ pub(crate) struct Nursery {
     /// Engines asked for before it was ready.
     pub(crate) waiting: VecDeque<Request>,
     pub(crate) ready: bool,
+    /// Whether it is promised to an engine; only those that become one are.
+    pub(crate) is_taken: bool,
+    /// Whether it was killed: it is of no use from then on.
+    pub(crate) is_ending: bool,
     pub(crate) fault: Option<String>,
+    /// Engines asked for and not answered.
+    unanswered: usize,
+    /// When it was started, or last answered or asked while nothing was unanswered.
+    since: Instant,
 }
 
 impl Nursery {
@@ -59,10 +77,58 @@ impl Nursery {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no pid"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let waiting = VecDeque::new();
-        Ok(Self { pipeline, kind, child, control, pidfd, waiting, ready: false, fault: None })
+        Ok(Self {
+            pipeline,
+            kind,
+            child,
+            control,
+            pidfd,
+            waiting,
+            ready: false,
+            is_taken: false,
+            is_ending: false,
+            fault: None,
+            unanswered: 0,
+            since: Instant::now(),
+        })
     }
 
-    pub(crate) fn kill(&self) {
+    /// The next request to send now, if any.
+    pub(crate) fn next_request(&mut self) -> Option<Request> {
+        if !self.ready || self.is_ending || self.unanswered >= UNANSWERED_MAX {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// A request was sent.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        if self.unanswered == 0 {
+            self.since = now;
+        }
+        self.unanswered += 1;
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.since = now;
+    }
+
+    /// What it should have done by now.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<&'static str> {
+        let waited = now.saturating_duration_since(self.since);
+        if !self.ready && waited > LOAD_TIMEOUT {
+            Some("loading the processor took more than a minute; its constructors must end")
+        } else if self.unanswered > 0 && waited > ANSWER_TIMEOUT {
+            Some("the nursery does not answer")
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.is_ending = true;
         // It may be gone already, which is what was wanted.
         let _ = rustix::process::pidfd_send_signal(self.pidfd.as_fd(), rustix::process::Signal::KILL);
     }

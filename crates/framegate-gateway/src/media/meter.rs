@@ -13,6 +13,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Meter {
     capacity: Capacity,
+    machine_cores: f64,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -36,10 +37,16 @@ pub(crate) struct Measured {
 impl Meter {
     pub(crate) fn new(cpu_max: f64, sessions_max: u32, threads: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = f64::from(u32::try_from(cores).unwrap_or(u32::MAX)) * cpu_max;
+        let machine_cores = f64::from(u32::try_from(cores).unwrap_or(u32::MAX));
         let shared =
             Shared { sessions: 0, threads: vec![Measured::default(); threads], gateway_cores: 0.0, gateway_last: None };
-        Self { capacity: Capacity { cores, sessions_max }, shared: Arc::new(Mutex::new(shared)) }
+        let capacity = Capacity { cores: machine_cores * cpu_max, sessions_max };
+        Self { capacity, machine_cores, shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// What an engine said it used, in cores, as far as it can be true.
+    pub(crate) fn believable(&self, cores: f64) -> f64 {
+        cores.min(self.machine_cores)
     }
 
     /// Takes a place if there is room for one more session.

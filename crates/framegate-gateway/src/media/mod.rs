@@ -6,6 +6,7 @@
 pub(crate) mod mailbox;
 mod meter;
 mod random;
+mod run_queue;
 mod seat;
 mod shard;
 mod socket;
@@ -274,6 +275,16 @@ pub(crate) struct Streams(Arc<Mutex<HashSet<String>>>);
 impl Streams {
     pub(crate) fn take(&self, name: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
+    }
+
+    /// Takes a name that nobody has.
+    pub(crate) fn take_new(&self, mut make: impl FnMut() -> String) -> String {
+        loop {
+            let name = make();
+            if self.take(&name) {
+                return name;
+            }
+        }
     }
 
     pub(crate) fn give_back(&self, name: &str) {

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use framegate_core::Now;
+use framegate_core::runner::Death;
 use framegate_core::session::Session;
 use framegate_wire::Counts;
 use mio::net::UnixStream;
 use tokio::sync::oneshot;
 
+use super::run_queue::{RunQueue, Sample};
 use super::{Refused, SessionReport, meter::Place};
 use crate::metrics::RestartReason;
 
@@ -43,6 +45,7 @@ pub(crate) struct EngineSeat {
     pub(crate) socket: UnixStream,
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
+    pub(crate) run_queue: RunQueue,
 }
 
 /// What reading an engine's socket came to.
@@ -50,6 +53,8 @@ pub(crate) struct EngineSeat {
 pub(crate) enum EngineRead {
     /// All there was; more will come.
     Open,
+    /// A turn's worth; there may be more.
+    More,
     /// It is at its end, or the engine broke the rules.
     Gone,
 }
@@ -119,16 +124,15 @@ impl Seat {
         }
     }
 
-    /// Reads what the engine wrote.
-    pub(crate) fn read_engine(&mut self, now: Now, buffer: &mut [u8]) -> EngineRead {
-        loop {
+    /// Reads what the engine wrote, in at most so many reads: one that never stops must not hold up the thread.
+    pub(crate) fn read_engine(&mut self, now: Now, buffer: &mut [u8], reads_max: usize) -> EngineRead {
+        for _ in 0..reads_max {
             let Some(engine) = &mut self.engine else { return EngineRead::Open };
             match engine.socket.read(buffer) {
                 Ok(0) => return EngineRead::Gone,
                 Ok(count) => {
                     if let Err(error) = self.session.from_engine(now, &buffer[..count]) {
                         tracing::warn!(stream = %self.stream, %error, "an engine broke the rules and is ended");
-                        self.kill_engine();
                         return EngineRead::Gone;
                     }
                 }
@@ -137,9 +141,20 @@ impl Seat {
                 Err(_) => return EngineRead::Gone,
             }
         }
+        EngineRead::More
     }
 
-    /// Kills the engine, if it is this one.
+    /// Ends engine `number`: kills it, or gives it up when it is still being launched.
+    pub(crate) fn end_engine(&mut self, now: Now, number: u64) {
+        if self.engine.is_some() {
+            self.kill_engine();
+            return;
+        }
+        self.session.engine_gone(now, number);
+        self.session.engine_report(now, number, &Death::unlaunched("it did not start in time"));
+    }
+
+    /// Kills the engine, if there is one.
     pub(crate) fn kill_engine(&self) {
         if let Some(engine) = &self.engine {
             // It may be dead already, which is what was wanted.
@@ -147,12 +162,11 @@ impl Seat {
         }
     }
 
-    /// How long the engine has waited for a CPU since it was born: the second number of its `schedstat`.
-    pub(crate) fn engine_waited(&self) -> Option<Duration> {
-        let engine = self.engine.as_ref()?;
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", engine.pid)).ok()?;
-        let waited_ns: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-        Some(Duration::from_nanos(waited_ns))
+    /// How long the engine has waited for a CPU since it was born.
+    pub(crate) fn engine_waited(&mut self, now: Now) -> Option<Duration> {
+        let engine = self.engine.as_mut()?;
+        let sample = Sample::read(engine.pid, now.instant)?;
+        Some(engine.run_queue.waited(sample))
     }
 
     pub(crate) fn report(&self, now: Now) -> SessionReport {
@@ -190,5 +204,65 @@ impl Seat {
             crate::metrics::engine_restart(RestartReason::Crashed);
         }
         (self.restarts_counted, self.hangs_counted) = (restarts, hangs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use framegate_core::link::{Identity, LinkConfig};
+    use framegate_core::peer::{Peer, PeerCertificate, PeerConfig};
+    use framegate_core::runner::RunnerConfig;
+    use framegate_core::session::SessionConfig;
+    use framegate_core::supervisor::Policy;
+    use framegate_wire::{FromEngine, Seq, SkipReason, frame};
+    use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+    use super::*;
+    use crate::media::meter::Meter;
+    use crate::media::socket::now;
+
+    fn seat(now: Now) -> Seat {
+        let local = ([127, 0, 0, 1], 9).into();
+        let certificate = PeerCertificate::generate().expect("a certificate");
+        let (_peer, offer) = Peer::new(PeerConfig { local, seed: 1, certificate }, now.instant).expect("an offer");
+        let identity = Identity::generate().expect("an identity");
+        let second = Duration::from_secs(1);
+        let config = SessionConfig {
+            link: LinkConfig { addresses: vec![local], ufrag: "u".repeat(8), password: "p".repeat(24), identity },
+            runner: RunnerConfig {
+                stream: "s-1".to_owned(),
+                processor: "test".to_owned(),
+                area_max: 1 << 20,
+                late_ms: 200,
+                policy: Policy { hard_deadline: second, first_frame_deadline: second, crashes_max: 5 },
+                seed: 1,
+            },
+            hello: serde_json::json!({}),
+        };
+        let (session, _) = Session::accept(config, &offer, now).expect("accepted");
+        let text = String::new;
+        let names = Names { secret: text(), ufrag: text(), stream: text(), pipeline: 0, pipeline_name: text() };
+        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), now)
+    }
+
+    #[test]
+    fn an_engine_that_never_stops_talking_gets_a_turn_at_a_time() {
+        let now = now();
+        let mut seat = seat(now);
+        let (mut theirs, ours) = UnixStream::pair().expect("a pair");
+        let pidfd = pidfd_open(getpid(), PidfdFlags::empty()).expect("a pidfd");
+        seat.engine = Some(EngineSeat { number: 1, socket: ours, pid: 0, pidfd, run_queue: RunQueue::default() });
+        let mut message = Vec::new();
+        frame::write(&mut message, &FromEngine::Skipped { seq: Seq(1), reason: SkipReason::Late }, &[])
+            .expect("framed");
+        let mut written = 0;
+        while written < 100 * message.len() {
+            written += theirs.write(&message).expect("room");
+        }
+        let mut buffer = vec![0; message.len()];
+        assert_eq!(seat.read_engine(now, &mut buffer, 99), EngineRead::More);
+        assert_eq!(seat.read_engine(now, &mut buffer, 99), EngineRead::Open);
+        drop(theirs);
+        assert_eq!(seat.read_engine(now, &mut buffer, 99), EngineRead::Gone);
     }
 }

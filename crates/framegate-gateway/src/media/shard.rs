@@ -1,6 +1,6 @@
 //! Hot path: one media thread. Its epoll loop holds its UDP sockets and the engine sockets of its own sessions.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +51,8 @@ pub(crate) struct Shard {
     next_key: u64,
     /// Sockets that may hold more datagrams.
     hot: Vec<bool>,
+    /// Sessions whose engine may have said more.
+    hot_engines: BTreeSet<u64>,
     buffer: Vec<u8>,
     last_measured: Instant,
     stopping: Option<Instant>,
@@ -66,6 +68,12 @@ const DATAGRAMS_PER_TURN: usize = 32;
 
 /// Bytes read from an engine at once.
 const ENGINE_READ_BYTES: usize = 64 << 10;
+
+/// Reads from an engine before everything else gets its turn: one is enough for all that an honest engine says.
+const ENGINE_READS_PER_TURN: usize = 4;
+
+/// Timers beyond two a session before superseded ones are forgotten: seldom enough to cost nothing.
+const TIMERS_SPARE: usize = 1024;
 
 /// A session is not looked at more often than this for its timers alone.
 const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -92,6 +100,7 @@ impl Shard {
             timers: BinaryHeap::new(),
             next_key: 1,
             hot,
+            hot_engines: BTreeSet::new(),
             buffer: vec![0; ENGINE_READ_BYTES],
             last_measured: Instant::now(),
             stopping: None,
@@ -114,11 +123,13 @@ impl Shard {
                 match event.token() {
                     WAKER => {}
                     Token(token) if token >= FIRST_ENGINE => {
-                        let key = u64::try_from(token - FIRST_ENGINE).unwrap_or(0);
-                        self.engine_event(present, key);
+                        self.hot_engines.extend(u64::try_from(token - FIRST_ENGINE));
                     }
                     Token(token) => self.hot[token - FIRST_SOCKET] = true,
                 }
+            }
+            for key in std::mem::take(&mut self.hot_engines) {
+                self.read_engine(present, key, ENGINE_READS_PER_TURN);
             }
             self.read_sockets();
             self.read_mail();
@@ -132,7 +143,7 @@ impl Shard {
     }
 
     fn wait(&self) -> Duration {
-        if self.hot.contains(&true) {
+        if self.hot.contains(&true) || !self.hot_engines.is_empty() {
             return Duration::ZERO;
         }
         let present = Instant::now();
@@ -171,29 +182,35 @@ impl Shard {
     }
 
     fn datagram(&mut self, now: Now, received_ns: u64, source: SocketAddr, destination: SocketAddr, bytes: &[u8]) {
-        let key = match self.demux.route(source, bytes) {
-            Route::Bound(key) => key,
-            Route::Unproven(key) => {
-                if !self.seats.get(&key).is_some_and(|seat| seat.session.authenticates(bytes)) {
-                    return;
-                }
-                self.demux.bind(source, key);
-                key
-            }
-            Route::Nobody => return,
-        };
+        // A stranger's datagram that breaks the parser must not end the thread.
+        let Ok(Some(key)) = catch_unwind(AssertUnwindSafe(|| self.owner_of(now, source, bytes))) else { return };
         self.with(now, key, |seat| seat.session.datagram(now, received_ns, source, destination, bytes));
+    }
+
+    fn owner_of(&mut self, now: Now, source: SocketAddr, bytes: &[u8]) -> Option<u64> {
+        match self.demux.route(source, bytes) {
+            Route::Bound(key) => Some(key),
+            Route::Unproven(key) => {
+                let owner = self.demux.owner(source).and_then(|owner| self.seats.get(&owner));
+                if owner.is_some_and(|seat| seat.session.is_proven(now)) {
+                    // Whoever forges a source address shall not get another session's packets.
+                    return None;
+                }
+                let proven = self.seats.get(&key).is_some_and(|seat| seat.session.authenticates(bytes));
+                proven.then(|| self.demux.bind(source, key)).map(|()| key)
+            }
+            Route::Nobody => None,
+        }
     }
 
     /// Runs something on a session and does what follows. A panic ends that session and no other.
     fn with(&mut self, now: Now, key: u64, act: impl FnOnce(&mut Seat)) {
         let Some(seat) = self.seats.get_mut(&key) else { return };
-        if catch_unwind(AssertUnwindSafe(|| act(seat))).is_err() {
-            tracing::error!(stream = %seat.stream, "a session panicked and is removed");
+        let acted = catch_unwind(AssertUnwindSafe(|| act(seat))).is_ok();
+        if !acted || catch_unwind(AssertUnwindSafe(|| self.serve(now, key))).is_err() {
+            tracing::error!(session = key, "a session panicked and is removed");
             self.remove(key);
-            return;
         }
-        self.serve(now, key);
     }
 
     /// Sends, launches, kills, writes and plans what a session wants after an input.
@@ -214,11 +231,11 @@ impl Shard {
                     let owner = Owner { mailbox: self.mailbox.clone(), session: key, engine };
                     self.parts.launcher.launch(Request { pipeline: seat.pipeline, owner });
                 }
-                EngineAction::Kill(_) => seat.kill_engine(),
+                EngineAction::Kill(engine) => seat.end_engine(now, engine),
                 EngineAction::SampleRunQueue(_) => {
-                    let waited = seat.engine_waited();
-                    if let Some(EngineAction::Kill(_)) = seat.session.engine_waited(now, waited) {
-                        seat.kill_engine();
+                    let waited = seat.engine_waited(now);
+                    if let Some(EngineAction::Kill(engine)) = seat.session.engine_waited(now, waited) {
+                        seat.end_engine(now, engine);
                     }
                 }
             }
@@ -232,21 +249,37 @@ impl Shard {
         if seat.wake.is_none_or(|planned| wake < planned) {
             seat.wake = Some(wake);
             self.timers.push(std::cmp::Reverse((wake, key)));
+            self.forget_superseded_timers();
         }
     }
 
-    fn engine_event(&mut self, now: Now, key: u64) {
+    /// Entries superseded by earlier ones stay until their time; they must not become many.
+    fn forget_superseded_timers(&mut self) {
+        if self.timers.len() > TIMERS_SPARE + 2 * self.seats.len() {
+            let planned = |(key, seat): (&u64, &Seat)| seat.wake.map(|at| std::cmp::Reverse((at, *key)));
+            self.timers = self.seats.iter().filter_map(planned).collect();
+        }
+    }
+
+    fn read_engine(&mut self, now: Now, key: u64, reads_max: usize) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut read = EngineRead::Open;
-        self.with(now, key, |seat| read = seat.read_engine(now, &mut buffer));
+        self.with(now, key, |seat| read = seat.read_engine(now, &mut buffer, reads_max));
         self.buffer = buffer;
-        if read == EngineRead::Gone {
-            self.engine_gone(now, key);
+        match read {
+            EngineRead::Open => {}
+            EngineRead::More => {
+                self.hot_engines.insert(key);
+            }
+            EngineRead::Gone => self.engine_gone(now, key),
         }
     }
 
     fn engine_gone(&mut self, now: Now, key: u64) {
-        let Some(mut engine) = self.seats.get_mut(&key).and_then(|seat| seat.engine.take()) else { return };
+        let Some(seat) = self.seats.get_mut(&key) else { return };
+        // It may only have closed its socket: without it nobody would ever end it.
+        seat.kill_engine();
+        let Some(mut engine) = seat.engine.take() else { return };
         let _ = self.poll.registry().deregister(&mut engine.socket);
         self.with(now, key, |seat| seat.session.engine_gone(now, engine.number));
     }
@@ -277,7 +310,8 @@ impl Shard {
             seat.count();
             if let Some(cpu_us) = seat.measure() {
                 measured.sessions += 1;
-                measured.engine_cores += Duration::from_micros(cpu_us).as_secs_f64() / elapsed.as_secs_f64();
+                let cores = Duration::from_micros(cpu_us).as_secs_f64() / elapsed.as_secs_f64();
+                measured.engine_cores += self.parts.meter.believable(cores);
             }
         }
         self.parts.meter.measured(self.parts.index, measured, now.instant);

@@ -16,6 +16,7 @@ use super::{
     histogram::Histogram,
     ledger::Ledger,
     message::{self, ControlMessage, Counts, CountsData, EventData, Missed, ResultMessage},
+    trace::Trace,
     whip::Answer,
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct ClientConfig {
     pub(crate) slot: Instant,
     /// How long it waits for the last outcomes.
     pub(crate) grace: Duration,
+    /// Where its results are noted, and under which number.
+    pub(crate) trace: Option<(Trace, usize)>,
 }
 
 /// What a session has seen besides the fates of its frames.
@@ -214,6 +217,16 @@ impl Client {
         }
     }
 
+    /// Ends without a word, as a browser does whose machine loses power. Says whether there was anything to end.
+    pub(crate) fn vanish(&mut self) -> bool {
+        let was_sending = self.stage == Stage::Sending;
+        if was_sending {
+            self.ledger.abandon();
+            self.stage = Stage::Ended;
+        }
+        was_sending
+    }
+
     pub(crate) fn is_ended(&self) -> bool {
         self.stage == Stage::Ended
     }
@@ -305,7 +318,10 @@ impl Client {
         if let Some(total) = result.timing.total {
             self.observed.server_total.add(Duration::from_micros(u64::from(total)));
         }
-        self.ledger.result(result.rtp, ok, message::number(result.data), now);
+        let age = self.ledger.result(result.rtp, ok, message::number(result.data), now);
+        if let (Some(age), Some((trace, session))) = (age, &self.config.trace) {
+            trace.result(*session, result.rtp, age, &result.status);
+        }
         self.take_counts(result.counts, &result.missed);
     }
 

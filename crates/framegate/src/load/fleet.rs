@@ -21,6 +21,7 @@ use super::{
     message::Counts,
     process::{CpuSample, CpuUse, Memory},
     raw::{self, RawCost},
+    trace::Trace,
     whip::{Answer, Endpoint},
 };
 
@@ -43,6 +44,9 @@ pub(crate) struct Plan {
     pub(crate) grace: Duration,
     /// How long each session lives before another takes its place.
     pub(crate) hold: Option<Duration>,
+    /// Every so many sessions that are held end without a word.
+    pub(crate) vanish: Option<u64>,
+    pub(crate) trace: Option<Trace>,
     pub(crate) address: IpAddr,
     pub(crate) seed: u64,
     pub(crate) gateway: Option<u32>,
@@ -64,6 +68,8 @@ pub(crate) struct Findings {
     pub(crate) begun: u64,
     pub(crate) failed: u64,
     pub(crate) failures: Vec<String>,
+    /// Sessions that ended without a word.
+    pub(crate) vanished: u64,
     pub(crate) summaries: u64,
     pub(crate) balanced: u64,
     pub(crate) counts: Counts,
@@ -100,6 +106,7 @@ enum Note {
 struct Slot {
     client: Option<Client>,
     generation: u64,
+    vanishes: bool,
 }
 
 struct Fleet<'a> {
@@ -213,11 +220,13 @@ impl Fleet<'_> {
             self.started += 1;
         }
         for index in 0..self.started {
-            let Some(client) = self.slots[index].client.as_mut() else { continue };
+            let Slot { client: Some(client), vanishes, .. } = &mut self.slots[index] else { continue };
             client.tick(self.clip, now, part);
             let is_over = self.plan.hold.zip(client.sending_since).is_some_and(|(hold, since)| now - since >= hold);
-            if is_over && self.phase != Phase::SettingUp {
-                client.finish(now);
+            match is_over && self.phase != Phase::SettingUp {
+                true if *vanishes => self.findings.vanished += u64::from(client.vanish()),
+                true => client.finish(now),
+                false => {}
             }
             if client.is_ended() {
                 let has_failed = client.observed.failure.is_some();
@@ -241,6 +250,7 @@ impl Fleet<'_> {
     fn begin(&mut self, index: usize) -> anyhow::Result<()> {
         let slot = &mut self.slots[index];
         slot.generation += 1;
+        slot.vanishes = self.plan.vanish.is_some_and(|every| (self.findings.begun + 1).is_multiple_of(every));
         let fraction = index as f64 / self.plan.sessions as f64;
         let config = ClientConfig {
             address: self.plan.address,
@@ -248,6 +258,7 @@ impl Fleet<'_> {
             certificate: self.certificate.clone(),
             slot: self.start + self.clip.interval.mul_f64(fraction),
             grace: self.plan.grace,
+            trace: self.plan.trace.clone().map(|trace| (trace, index)),
         };
         let (mut client, offer) = Client::new(config, self.clip, Instant::now())?;
         self.poll.registry().register(client.socket(), Token(index), Interest::READABLE)?;

@@ -115,9 +115,9 @@ impl Ledger {
         }
     }
 
-    /// Enters a result.
-    pub(crate) fn result(&mut self, rtp: u32, ok: bool, number: Option<u64>, received: Instant) {
-        let Some(at) = self.find(rtp) else { return };
+    /// Enters a result; gives the age of its frame when it is the first outcome of a frame that is in the books.
+    pub(crate) fn result(&mut self, rtp: u32, ok: bool, number: Option<u64>, received: Instant) -> Option<Duration> {
+        let at = self.find(rtp)?;
         let entry = &mut self.entries[at];
         if let Some(number) = number {
             let right = number == entry.picture;
@@ -126,13 +126,15 @@ impl Ledger {
         }
         if entry.fate != Fate::Pending {
             self.tally.duplicate += 1;
-            return;
+            return None;
         }
         entry.fate = if ok { Fate::Processed } else { Fate::Failed };
+        let age = received.saturating_duration_since(entry.sent);
         if let Some(part) = entry.part {
-            self.latency[part].add(received.saturating_duration_since(entry.sent));
+            self.latency[part].add(age);
             *(if ok { &mut self.tally.ok } else { &mut self.tally.error }) += 1;
         }
+        Some(age)
     }
 
     /// Enters a frame that was reported as not processed.
@@ -162,6 +164,13 @@ impl Ledger {
         while !self.entries.is_empty() {
             self.retire();
         }
+    }
+
+    /// Ends the books of a session that went away without a word: nobody is there to hear what became of the rest, so
+    /// frames without an outcome count as if they had not been sent.
+    pub(crate) fn abandon(&mut self) {
+        let unheard = self.entries.drain(..).filter(|entry| entry.fate == Fate::Pending && entry.part.is_some());
+        self.tally.sent -= unheard.count() as u64;
     }
 
     fn retire(&mut self) {
@@ -231,6 +240,17 @@ mod tests {
         assert_eq!((tally.right_number, tally.wrong_number, tally.missed["skipped(newer)"]), (1, 1, 1));
         assert_eq!((tally.duplicate, tally.wrong_rtp, tally.too_late), (0, 0, 0));
         assert_eq!(ledger.latency[0].percentiles().unwrap().count, 3);
+    }
+
+    #[test]
+    fn nobody_misses_what_a_vanished_session_did_not_hear() {
+        let (mut ledger, start) = ledger(3);
+        let first = rtp(&ledger, 0);
+        assert_eq!(ledger.result(first, true, None, start + Duration::from_millis(7)), Some(Duration::from_millis(7)));
+        assert_eq!(ledger.result(first, true, None, start), None);
+        ledger.abandon();
+        ledger.finish();
+        assert_eq!((ledger.tally.sent, ledger.tally.ok, ledger.tally.missing), (1, 1, 0));
     }
 
     #[test]

@@ -23,6 +23,8 @@ struct Sessions {
     begun: u64,
     failed: u64,
     failures: Vec<String>,
+    /// Those that ended without a word, as they were told to.
+    vanished: u64,
     /// Those whose final summary came, and those of them whose outcomes add up to the frames received.
     summaries: u64,
     balanced: u64,
@@ -142,6 +144,7 @@ impl Report {
                 begun: findings.begun,
                 failed: findings.failed,
                 failures: findings.failures,
+                vanished: findings.vanished,
                 summaries: findings.summaries,
                 balanced: findings.balanced,
             },
@@ -180,7 +183,8 @@ impl Report {
         let sessions = &self.sessions;
         line("server", self.url.clone());
         line("clip", self.clip.clone());
-        let failed = if sessions.failed > 0 { format!(", {} failed", sessions.failed) } else { String::new() };
+        let some = |count: u64, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let failed = some(sessions.failed, "failed") + &some(sessions.vanished, "vanished");
         line("sessions", format!("{} begun{failed}, books of {} balanced", sessions.begun, sessions.balanced));
         for text in &sessions.failures {
             line("", text.clone());

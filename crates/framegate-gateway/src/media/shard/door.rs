@@ -1,6 +1,7 @@
 //! How sessions come in and how mail is answered.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use framegate_core::admit::RETRY_AFTER_SECONDS;
 use framegate_core::link::LinkConfig;
@@ -15,8 +16,12 @@ use serde_json::json;
 use super::{Death, Duration, EngineSeat, FIRST_ENGINE, Interest, Mail, Now, Refused, Seat, Shard, Token, now};
 use crate::engines::registry::ProcessorState;
 use crate::media::meter::Place;
+use crate::media::run_queue::RunQueue;
 use crate::media::seat::Names;
 use crate::media::{Accepted, Offer, random};
+
+/// Reads that empty a dead engine's socket, whatever its buffer held.
+const ENGINE_READS_LAST: usize = 64;
 
 /// Messages answered before everything else gets its turn.
 const MAIL_PER_TURN: usize = 64;
@@ -71,10 +76,11 @@ impl Shard {
             .meter
             .admit()
             .map_err(|full| Refused::Full { retry_after_s: RETRY_AFTER_SECONDS, text: full.to_string() })?;
-        let stream = offer.stream.clone().unwrap_or_else(|| format!("s-{}", random::hex::<4>()));
-        if !self.parts.streams.take(&stream) {
-            return Err(Refused::StreamTaken { stream });
-        }
+        let stream = match &offer.stream {
+            Some(stream) if self.parts.streams.take(stream) => stream.clone(),
+            Some(stream) => return Err(Refused::StreamTaken { stream: stream.clone() }),
+            None => self.parts.streams.take_new(|| format!("s-{}", random::hex::<4>())),
+        };
         let accepted = self.admit(now, &offer, pipeline, &stream, place);
         if accepted.is_err() {
             self.parts.streams.give_back(&stream);
@@ -94,7 +100,10 @@ impl Shard {
         let ufrag = format!("{:02x}{}", self.parts.index, random::hex::<10>());
         let secret = format!("{:02x}{}", self.parts.index, random::hex::<15>());
         let config = self.session_config(pipeline, stream, &offer.pipeline, &ufrag);
-        let (session, answer) = Session::accept(config, &offer.sdp, now).map_err(|error| match error {
+        // An offer that breaks the parser must not end the thread.
+        let accepted = catch_unwind(AssertUnwindSafe(|| Session::accept(config, &offer.sdp, now)));
+        let accepted = accepted.map_err(|_| Refused::Sdp("the offer cannot be read".to_owned()))?;
+        let (session, answer) = accepted.map_err(|error| match error {
             OfferError::Unsupported(text) => Refused::Unsupported(text.to_owned()),
             other => Refused::Sdp(other.to_string()),
         })?;
@@ -113,7 +122,7 @@ impl Shard {
         self.seats.insert(key, Seat::new(session, names, place, now));
         // The processor is loaded while ICE and DTLS go back and forth.
         self.parts.launcher.warm(pipeline);
-        self.serve(now, key);
+        self.with(now, key, |_| {});
         tracing::info!(stream, pipeline = %offer.pipeline, "session offered");
         Ok(Accepted { secret, etag, stream: stream.to_owned(), answer })
     }
@@ -174,14 +183,15 @@ impl Shard {
             let _ = rustix::process::pidfd_send_signal(pidfd.as_fd(), rustix::process::Signal::KILL);
             return;
         }
-        self.with(now, key, |seat| seat.engine = Some(EngineSeat { number, socket, pid, pidfd }));
+        let engine = EngineSeat { number, socket, pid, pidfd, run_queue: RunQueue::default() };
+        self.with(now, key, |seat| seat.engine = Some(engine));
     }
 
     fn engine_ended(&mut self, now: Now, key: u64, number: u64, death: &Death) {
         let current = self.seats.get(&key).and_then(|seat| seat.engine.as_ref()).map(|engine| engine.number);
         if current == Some(number) {
             // What it wrote before it died still counts.
-            self.engine_event(now, key);
+            self.read_engine(now, key, ENGINE_READS_LAST);
             self.engine_gone(now, key);
         } else {
             self.with(now, key, |seat| seat.session.engine_gone(now, number));
