@@ -49,6 +49,19 @@ pub enum EndReason {
     Silent,
 }
 
+impl EndReason {
+    /// For logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked for",
+            Self::PeerClosed => "closed by the peer",
+            Self::NeverConnected => "never connected",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Connecting,

@@ -76,11 +76,11 @@ fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
     let mut inbox = Inbox::new();
     let Some(open) = inbox.open(outbox)? else { return Ok(()) };
     let mut intake = Intake::new(open.late_ms);
-    let start_ns = now_ns();
     enter(FaultStage::Create);
     let instance = Instance::create(library, Arc::clone(outbox))?;
     enter(FaultStage::Idle);
-    intake.busy(start_ns, now_ns());
+    // What waited for the library, the fork and `create` did not wait for want of CPU.
+    intake.busy(0, now_ns());
     let mut engine = Engine {
         area_max: open.area_max,
         outbox,

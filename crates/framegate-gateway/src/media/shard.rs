@@ -11,6 +11,7 @@ use framegate_core::Now;
 use framegate_core::demux::{Demux, Route};
 use framegate_core::link::Identity;
 use framegate_core::runner::{Death, EngineAction};
+use framegate_core::session::EndReason;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::mailbox::{Mail, Mailbox};
@@ -328,8 +329,8 @@ impl Shard {
         if let Some(engine) = &mut seat.engine {
             let _ = self.poll.registry().deregister(&mut engine.socket);
         }
-        let reason = seat.session.finished();
-        tracing::info!(stream = %seat.stream, ?reason, summary = %seat.session.summary(), "session ended");
+        let reason = seat.session.finished().map_or("removed", EndReason::as_str);
+        tracing::info!(stream = %seat.stream, reason, summary = %seat.session.summary(), "session ended");
     }
 
     fn is_over(&mut self, now: Now) -> bool {
