@@ -1,11 +1,12 @@
 // Runs the fixed scenarios against a release build and writes bench/results/*.json and summary.md. See README.md.
-//   node bench/run.mjs [--repeat N] [scenario …]
+//   node bench/run.mjs [--repeat N] [--seconds S] [scenario …]
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { churn, kills } from './chaos.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = process.env.FRAMEGATE_BIN ?? join(root, 'target/release');
@@ -13,22 +14,28 @@ const results = join(root, 'bench/results');
 const STEAL_PERCENT_MAX = 2; // above it the hypervisor was busy elsewhere, and the run says little
 const TRIES = 3;
 
-// pipeline, clip and what `framegate load` is told; one entry of `steps` is one run.
+// pipeline, clip and what `framegate load` is told; one entry of `steps` is one run. Those with `drive` do their own.
 const steps = (...sessions) => sessions.map((n) => ['-n', n]);
 const scenarios = {
   cost: { pipeline: 'readall', clip: 'large', args: ['-s', 10, '--raw'], steps: steps(8), repeat: 3 },
   latency: { pipeline: 'framecode', clip: 'large', args: ['-s', 10], steps: steps(8), repeat: 3 },
   small: { pipeline: 'readall', clip: 'small', args: ['-s', 10, '--raw'], steps: steps(8), repeat: 1 },
-  ladder: { pipeline: 'readall', clip: 'large', args: ['-s', 10], steps: steps(24, 28, 32, 36, 40), repeat: 1 },
+  ladder: { pipeline: 'readall', clip: 'large', args: ['-s', 10], steps: steps(24, 28, 32, 36, 40, 44), repeat: 1 },
   overload: { pipeline: 'readall', clip: 'large', args: ['-s', 30, '--accept-skips'], steps: steps(54), repeat: 1 },
   slow: { pipeline: 'slow', clip: 'large', args: ['-s', 30, '--accept-skips'], steps: steps(2), repeat: 1 },
   churn: { pipeline: 'readall', clip: 'large', args: ['-s', 30, '--hold', 2], steps: steps(4), repeat: 1 },
   memory: { pipeline: 'readall', clip: 'large', args: ['-s', 5], steps: steps(1, 16), repeat: 1 },
+  kills: { drive: kills, env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } },
+  churn1000: { drive: churn },
 };
 
 const argv = process.argv.slice(2);
-const at = argv.indexOf('--repeat');
-const repeat = at >= 0 ? Number(argv.splice(at, 2)[1]) : undefined;
+const option = (name) => {
+  const at = argv.indexOf(name);
+  return at >= 0 ? Number(argv.splice(at, 2)[1]) : undefined;
+};
+const repeat = option('--repeat');
+const seconds = option('--seconds');
 const chosen = argv.length ? argv : Object.keys(scenarios);
 const unknown = chosen.filter((name) => !scenarios[name]);
 if (unknown.length) throw new Error(`no scenario ${unknown}; there are ${Object.keys(scenarios)}`);
@@ -57,22 +64,27 @@ function freePort() {
   });
 }
 
-async function serve(libraries) {
+async function serve(libraries, more = {}) {
   const base = `http://127.0.0.1:${await freePort()}`;
   const listen = base.slice('http://'.length);
   // The scenarios are about what the machine can do, so admission is opened as far as it goes.
-  const env = { ...process.env, FRAMEGATE_ADMISSION__CPU_MAX: '1' };
+  const env = { ...process.env, FRAMEGATE_ADMISSION__CPU_MAX: '10', ...more };
   const args = ['serve', '--listen', listen, ...libraries.flatMap((library) => ['-p', library])];
-  const child = spawn(join(bin, 'framegate'), args, { env, cwd: work, stdio: ['ignore', 'ignore', 'inherit'] });
+  const log = join(work, 'server.log');
+  const child = spawn(join(bin, 'framegate'), args, { env, cwd: work, stdio: ['ignore', 'ignore', openSync(log, 'w')] });
   const ended = new Promise((done) => child.once('exit', done));
   for (let tries = 0; tries < 100; tries++) {
-    if (child.exitCode !== null) throw new Error(`framegate serve ended with ${child.exitCode}`);
+    if (child.exitCode !== null) {
+      throw new Error(`framegate serve ended with ${child.exitCode}: ${readFileSync(log, 'utf8')}`);
+    }
     const ready = await fetch(`${base}/readyz`).then((answer) => answer.ok, () => false);
-    if (ready) return { base, child, stop: () => { child.kill('SIGTERM'); return ended; } };
+    if (ready) return { base, child, log, stop: () => { child.kill('SIGTERM'); return ended; } };
     await new Promise((done) => setTimeout(done, 100));
   }
   throw new Error('framegate serve is not ready after 10 s');
 }
+
+const lasting = (args) => (seconds ? args.with(args.indexOf('-s') + 1, seconds) : args);
 
 /** One run of `framegate load`; it exits with 1 when the run does not count, and says so in its JSON. */
 function load(args) {
@@ -91,21 +103,30 @@ const rss = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/sta
 const commit = run('git', 'describe', '--always', '--dirty').trim();
 const clips = { large: clip('large', '640x480', 1000), small: clip('small', '320x240', 300) };
 const libraries = [compile('examples/c/readall.c', 'readall'), compile('examples/c/framecode.c', 'framecode'),
-  compile('testdata/processors/slow.c', 'slow', '-DMS=200')];
+  compile('testdata/processors/slow.c', 'slow', '-DMS=200'),
+  compile('testdata/processors/framecode_slow.c', 'framecode_slow', '-DMS=8')];
 mkdirSync(results, { recursive: true });
 
 try {
   for (const name of chosen) {
     const { pipeline, clip: size, args, steps, repeat: usual } = scenarios[name];
     const runs = [];
-    for (const step of steps) {
+    if (scenarios[name].drive) {
+      const server = await serve(libraries, scenarios[name].env);
+      const idle = rss(server.child.pid);
+      const report = await scenarios[name].drive({ server, load, clips, work });
+      await server.stop();
+      runs.push({ ...report, gateway_idle_rss_kib: idle });
+      console.error(`${name}: ${report.counts_as_held ? 'counts' : report.why_not.join('; ')}`);
+    }
+    for (const step of steps ?? []) {
       for (let turn = 0; turn < (repeat ?? usual); turn++) {
         // A fresh server each time: nothing is carried over, and its idle memory is known.
         const server = await serve(libraries);
         const idle = rss(server.child.pid);
         let report;
         for (let tries = 1; tries <= TRIES; tries++) {
-          report = await load([`${server.base}/whip/${pipeline}`, '--clip', clips[size], ...args, ...step]);
+          report = await load([`${server.base}/whip/${pipeline}`, '--clip', clips[size], ...lasting(args), ...step]);
           if ((report.cpu?.steal_percent ?? 0) <= STEAL_PERCENT_MAX) break;
         }
         await server.stop();
@@ -113,7 +134,7 @@ try {
         console.error(`${name} ${step.join(' ')}: ${report.counts_as_held ? 'counts' : report.why_not.join('; ')}`);
       }
     }
-    const command = `node bench/run.mjs ${name}`;
+    const command = `node bench/run.mjs ${name}${seconds ? ` --seconds ${seconds}` : ''}`;
     writeFileSync(join(results, `${name}.json`), JSON.stringify({ scenario: name, command, commit, runs }, null, 1) + '\n');
   }
   summarise();
@@ -132,11 +153,13 @@ function spread(values, digits) {
 
 function summarise() {
   const rows = [];
+  const findings = [];
   let machine = '';
   for (const name of Object.keys(scenarios)) {
     const path = join(results, `${name}.json`);
     if (!existsSync(path)) continue;
     const file = JSON.parse(readFileSync(path, 'utf8'));
+    for (const one of file.runs) findings.push(...(one.findings ?? []).map((text) => `- \`${name}\` (${file.commit}): ${text}`));
     for (const sessions of new Set(file.runs.map((one) => one.sessions.asked))) {
       const runs = file.runs.filter((one) => one.sessions.asked === sessions);
       const of = (pick, digits) => spread(runs.map((one) => { try { return pick(one); } catch { return NaN; } }), digits);
@@ -153,7 +176,7 @@ function summarise() {
     'set-up ms', 'gateway KiB above idle', 'KiB per engine', 'steal %', 'commit'];
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const text = ['# Results', '', `${machine}. Median, in brackets smallest and largest; made by \`node bench/run.mjs\`.`, '',
-    line(head), line(head.map(() => '---')), ...rows.map(line), ''].join('\n');
+    line(head), line(head.map(() => '---')), ...rows.map(line), '', ...findings, ...(findings.length ? [''] : [])].join('\n');
   writeFileSync(join(results, 'summary.md'), text);
   process.stdout.write(text);
 }
