@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { churn, kills } from './chaos.mjs';
 
@@ -135,11 +135,16 @@ try {
       }
     }
     const command = `node bench/run.mjs ${name}${seconds ? ` --seconds ${seconds}` : ''}`;
-    writeFileSync(join(results, `${name}.json`), JSON.stringify({ scenario: name, command, commit, runs }, null, 1) + '\n');
+    writeFileSync(join(results, `${name}.json`), JSON.stringify({ scenario: name, command, commit, runs }, withoutFolders, 1) + '\n');
   }
   summarise();
 } finally {
   rmSync(work, { recursive: true });
+}
+
+/** Results are for every machine: programs and clips by name, not by where they were. */
+function withoutFolders(_, value) {
+  return typeof value === 'string' && value.startsWith('/') ? basename(value) : value;
 }
 
 /** Median, and in brackets smallest and largest. */
