@@ -1,6 +1,6 @@
-/* Boxes around what moves (level 2). Asks for small grey pictures, keeps what each cell of the still scene looks like and
- * follows up to eight moving things. Ignores sensor noise, changes of exposure, flicker and what has stopped. All memory
- * is in the instance; nothing is allocated per frame. */
+/* Boxes around what moves (level 2). Asks for small grey pictures, keeps what each cell of the still scene looks like
+ * and follows up to eight moving things. Ignores sensor noise, changes of exposure and what has stopped. All memory is
+ * in the instance; nothing is allocated per frame. */
 #include <framegate.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ enum {
 };
 
 /* Grey levels: a cell differs by more than LEVELS_MIN and NOISE_TIMES its usual noise, NOISE_MAX at most. */
-static const float LEVELS_MIN = 8.0f, NOISE_TIMES = 4.0f, NOISE_MAX = 24.0f;
+static const float LEVELS_MIN = 8.0f, NOISE_TIMES = 4.0f, NOISE_MAX = 14.0f;
 /* Seconds over which the scene is averaged, what is recent, and until the first boxes. */
 static const float STILL_SECONDS = 4.0f, RECENT_SECONDS = 0.3f, BEGIN_SECONDS = 0.5f;
 /* Seconds until what stays belongs to the scene: fewer in the first LEARNING_SECONDS, when things hide it. */
@@ -41,7 +41,7 @@ typedef struct track {
     int seen, grace, matched;
 } track;
 
-/* What a cell looked like: as the scene last did, before that, and a candidate, with the seconds for which each holds. */
+/* What a cell looked like: the scene, the scene before what stays in front of it, and a candidate; with seconds. */
 typedef struct cell { float scene, behind, behind_left, candidate, stayed, recent, noise; } cell;
 
 typedef struct motion {
@@ -53,6 +53,7 @@ typedef struct motion {
     track tracks[TRACKS_MAX];
     uint64_t last_id;
     int64_t received_ns;
+    float usual_noise; /* of all cells: one that a thing hid since the start has no noise of its own yet */
     float age_seconds; /* of what is known of the scene */
 } motion;
 
@@ -91,11 +92,11 @@ static void learn_anew(motion *self, const fg_plane *plane) {
 /* Lets a candidate that has stayed become the scene; what was the scene before is remembered. */
 static void consider(cell *c, float now, float threshold, float seconds, int learning) {
     if (magnitude(now - c->candidate) <= threshold * 0.6f) {
-        c->candidate += (now - c->candidate) * 0.05f;
+        c->candidate += (now - c->candidate) * larger(0.05f, seconds / (c->stayed + 2 * seconds));
         c->stayed += seconds;
         if (c->stayed < (learning ? STAY_SECONDS_FIRST : STAY_SECONDS)) return;
         c->behind = c->scene;
-        c->behind_left = learning ? 0 : BEHIND_SECONDS;
+        c->behind_left = learning ? LEARNING_SECONDS : BEHIND_SECONDS;
         c->scene = c->candidate;
         c->stayed = 0;
     } else if ((c->stayed -= 2 * seconds) <= 0) {
@@ -112,31 +113,34 @@ static int update_scene(motion *self, const fg_plane *plane, float seconds) {
     const float slow = seconds / (smaller(STILL_SECONDS, self->age_seconds) + seconds);
     const float fast = seconds / (RECENT_SECONDS + seconds);
     const int learning = self->age_seconds < LEARNING_SECONDS;
+    float noise = 0;
     int count = 0;
     for (int i = 0; i < CELLS; i++) {
         cell *c = &self->cells[i];
         const float now = row_of(plane, i / COLUMNS)[i % COLUMNS];
-        const float threshold = allowance + smaller(NOISE_TIMES * c->noise, NOISE_MAX);
+        const float threshold = allowance + smaller(NOISE_TIMES * larger(c->noise, self->usual_noise), NOISE_MAX);
         const float from_scene = magnitude(now - c->scene - shift), from_recent = magnitude(now - c->recent);
         const int behind = c->behind_left > 0 && magnitude(now - c->behind - shift) <= threshold;
         const int moves = from_scene > threshold && !behind;
         self->moving[i] = (uint8_t)(moves ? smaller(255.0f, from_scene) : 0.0f);
         self->active[i] = from_recent > threshold;
         count += moves;
+        noise += c->noise;
         c->recent += (now - c->recent) * fast;
         c->behind_left -= seconds;
         if (moves) {
             consider(c, now, threshold, seconds, learning);
             continue;
         }
-        if (from_scene > threshold) { /* what was in front has gone: the two change places */
-            const float front = c->scene;
-            c->scene = c->behind, c->behind = front, c->behind_left = BEHIND_SECONDS - c->behind_left;
+        if (from_scene > threshold) { /* what stayed in front of the scene has gone */
+            c->scene = c->behind;
+            c->behind_left = 0;
         }
         c->stayed = larger(0, c->stayed - 0.5f * seconds);
         c->noise += (magnitude(now - c->scene - shift) - c->noise) * slow;
         c->scene += (now - c->scene) * slow;
     }
+    self->usual_noise = noise / CELLS;
     return count;
 }
 

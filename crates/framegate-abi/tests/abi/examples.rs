@@ -143,3 +143,49 @@ fn motion_ends_when_the_disc_rests() {
     assert!(answers[30..60].iter().all(|answer| !answer.boxes.is_empty()));
     assert!(answers[95..].iter().all(|answer| answer.boxes.is_empty()), "half a second later nothing moves");
 }
+
+/// How much two boxes have in common: the area of both over the area of either.
+fn overlap(a: [f32; 4], b: [f32; 4]) -> f32 {
+    let along = |axis: usize| (a[axis] + a[axis + 2]).min(b[axis] + b[axis + 2]) - a[axis].max(b[axis]);
+    let both = along(0).max(0.0) * along(1).max(0.0);
+    both / (a[2] * a[3] + b[2] * b[3] - both)
+}
+
+/// Plays a thing of `size` that goes to and fro by `step` (pixels of 640 x 480), and compares each box with its place.
+fn check_box_on_thing(scene: &str, step: u16, size: [f32; 2]) {
+    let program = sanitized(&format!("motion-{scene}"), "motion.c");
+    let answers = play(&program, &[scene, "300"]);
+    let (mut poor, mut ghosts, mut tracks) = (Vec::new(), Vec::new(), Vec::new());
+    // From half a second and the three frames on that a thing needs to be believed.
+    for (index, answer) in (0_u16..).zip(&answers).skip(20) {
+        let way = index * step % 880;
+        let at = f32::from(100 + if way > 440 { 880 - way } else { way });
+        let [width, height] = [size[0] / 640.0, size[1] / 480.0];
+        let thing = [at / 640.0 - width / 2.0, 0.5 - height / 2.0, width, height];
+        let boxes =
+            answer.boxes.iter().map(|found| (overlap(thing, [found[0], found[1], found[2], found[3]]), found[5]));
+        let (best, track) = boxes.max_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+        assert!(best > 0.45, "frame {index}: {best}, {answer:?}");
+        if best < 0.7 {
+            poor.push((index, best));
+        }
+        if answer.boxes.len() > 1 {
+            ghosts.push(index);
+        }
+        tracks.push(track);
+    }
+    assert!(poor.len() <= 14, "more than one frame in twenty: {poor:?}");
+    assert!(ghosts.len() <= 14, "more than one frame in twenty: {ghosts:?}");
+    tracks.dedup();
+    assert_eq!(tracks.len(), 1, "one thing keeps one identity: {tracks:?}");
+}
+
+#[test]
+fn motion_puts_the_box_where_the_disc_is_now() {
+    check_box_on_thing("roll", 6, [80.0, 80.0]);
+}
+
+#[test]
+fn motion_sees_a_textured_thing_on_texture_as_one() {
+    check_box_on_thing("drift", 4, [120.0, 90.0]);
+}

@@ -4,7 +4,7 @@
  *     host SCENE FRAMES [WIDTH HEIGHT]
  *
  * Scenes: `still` (noise only), `dim` (exposure falls by a third and comes back), `ball` (a disc crosses the picture),
- * `stop` (the disc crosses, then rests), `cut` (another scene from the middle on), `number` (the bar, frame i shows
+ * `stop` (the disc crosses, then rests), `roll` (a disc to and fro), `drift` (a textured ellipse to and fro), `cut` (another scene from the middle on), `number` (the bar, frame i shows
  * i * 97), `torn` (the bar with one wrong bit), `dark` (all black). */
 #define _GNU_SOURCE
 #include <framegate.h>
@@ -68,12 +68,40 @@ static int noise(void) {
     return sum;
 }
 
+static double lattice(int x, int y) {
+    uint32_t bits = (uint32_t)x * 374761393u + (uint32_t)y * 668265263u;
+    bits = (bits ^ bits >> 13) * 1274126177u;
+    return (double)((bits ^ bits >> 16) & 0xffff) / 65535;
+}
+
+/* Smooth random levels, 0 to 1, that change over `wave`. */
+static double texture(double x, double y, double wave) {
+    const int left = (int)(x / wave), top = (int)(y / wave);
+    const double right = x / wave - left, down = y / wave - top;
+    return (lattice(left, top) * (1 - right) + lattice(left + 1, top) * right) * (1 - down) +
+           (lattice(left, top + 1) * (1 - right) + lattice(left + 1, top + 1) * right) * down;
+}
+
 static int background(const char *scene, uint32_t x, uint32_t y, uint32_t index, uint32_t frames) {
     int value = 60 + (int)(x * 100 + y * 60) % 97 + ((x / 13 + y / 11) % 2 ? 35 : 0);
+    if (strcmp(scene, "drift") == 0) value = 70 + (int)(70 * texture(x, y, 40) + 40 * texture(x, y, 12));
     if (strcmp(scene, "cut") == 0 && index >= frames / 2) value = 255 - value;
     if (strcmp(scene, "dim") == 0 && index > frames / 3 && index < 2 * frames / 3) value = value * 2 / 3;
     if (strcmp(scene, "dark") == 0) value = 0;
     return value;
+}
+
+/* Of the scenes whose thing goes to and fro, in a picture of 640 x 480: its level there, or -1. The disc has a diameter
+ * of 80 and moves by 6, the ellipse is 120 x 90 and moves by 4, from 100 to 540. */
+static int to_and_fro(const char *scene, const fg_frame *frame, uint32_t column, uint32_t row, uint32_t index) {
+    const int roll = strcmp(scene, "roll") == 0;
+    if (!roll && strcmp(scene, "drift") != 0) return -1;
+    const uint32_t way = index * (roll ? 6 : 4) % 880;
+    const double at = 100 + (way > 440 ? 880 - way : way), x = (column + 0.5) * 640 / frame->width;
+    const double y = (row + 0.5) * 480 / frame->height, across = (x - at) / (roll ? 40 : 60);
+    const double down = (y - 240) / (roll ? 40 : 45);
+    if (across * across + down * down >= 1) return -1;
+    return roll ? 220 : (int)(50 + 110 * texture(x - at + 640, y, 32) + 70 * texture(x - at + 640, y, 8));
 }
 
 static int in_disc(const char *scene, const fg_frame *frame, uint32_t x, uint32_t y, uint32_t index) {
@@ -100,6 +128,8 @@ static void draw(const char *scene, fg_frame *frame, uint32_t bytes, uint32_t in
     for (uint32_t y = 0; y < frame->height; y++)
         for (uint32_t x = 0; x < frame->width; x++) {
             int value = in_disc(scene, frame, x, y, index) ? 220 : background(scene, x, y, index, frames);
+            const int thing = to_and_fro(scene, frame, x, y, index);
+            if (thing >= 0) value = thing;
             const int cell = bar(scene, frame, x, y, index);
             if (cell >= 0) value = cell;
             value += noise();
