@@ -3,7 +3,7 @@
 use framegate_wire::limits::{NURSERY_PACKET_BYTES_MAX, TEXT_BYTES_MAX, UNIT_BYTES_MAX};
 
 /// Age at which a unit is late when the gateway names none, in milliseconds.
-pub const LATE_MS: u32 = 200;
+pub const LATE_MS: u32 = 80;
 
 /// After this long a result is of little use, in nanoseconds: what `deadline_ns` tells a processor.
 pub const DEADLINE_NS: u64 = 200_000_000;

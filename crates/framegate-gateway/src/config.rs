@@ -101,7 +101,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             program: None,
-            late_ms: 200,
+            late_ms: 80,
             hard_deadline_ms: 1000,
             first_frame_deadline_ms: 30_000,
             crashes_max: 5,

@@ -65,7 +65,7 @@ fn full() -> Config {
         media: MediaConfig { addresses: vec!["192.0.2.1".parse().unwrap()], port: Some(8080), threads: 1 },
         engine: EngineConfig {
             program: Some("/usr/lib/framegate/framegate-engine".into()),
-            late_ms: 200,
+            late_ms: 80,
             hard_deadline_ms: 1000,
             first_frame_deadline_ms: 30_000,
             crashes_max: 5,
