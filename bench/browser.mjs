@@ -32,7 +32,7 @@ async function firstResult() {
 }
 
 const [server, chrome] = await Promise.all([
-  serve({ processors: [compile('examples/c/framecode.c', 'framecode')], env: { FRAMEGATE_ENGINE__CRASHES_MAX: '100000' } }),
+  serve({ processors: [compile('examples/c/framecode.c', 'framecode')], env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } }),
   launch({ camera: clip('bench.mjpeg', '--frames', 300) }),
 ]);
 const page = await open(chrome, server.base);
