@@ -51,13 +51,13 @@ export function freePort() {
 }
 
 /** Starts `framegate serve` and waits until it is ready. `env` are variables such as FRAMEGATE_SERVER__ORIGINS. */
-export async function serve({ processors, port, env = {} }) {
+export async function serve({ processors, port, env = {}, patient = true }) {
   port ??= await freePort();
   const base = `http://127.0.0.1:${port}`;
   const args = ['serve', '--listen', `127.0.0.1:${port}`, ...processors.flatMap((file) => ['-p', file])];
   // What is right is judged here, on cores that the browser's encoder keeps busy: being late is not.
-  const patient = { FRAMEGATE_ENGINE__LATE_MS: '5000', ...process.env, ...env };
-  const child = spawn(join(bin, 'framegate'), args, { cwd: work, env: patient, stdio: ['ignore', 'pipe', 'pipe'] });
+  const patience = patient ? { FRAMEGATE_ENGINE__LATE_MS: '5000' } : {};
+  const child = spawn(join(bin, 'framegate'), args, { cwd: work, env: { ...patience, ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => { log = (log + text).slice(-100_000); });
   const ended = new Promise((done) => child.once('exit', done));
