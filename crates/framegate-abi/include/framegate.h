@@ -1,4 +1,4 @@
-/* framegate.h: the interface between framegate and a processor, version 0.1.
+/* framegate.h: the interface between framegate and a processor, version 0.2.
  *
  * A processor is a shared library that exports one symbol, `fg_entry_1`. framegate loads it into a sandboxed child
  * process (an engine), makes one instance per stream and hands it decoded pictures.
@@ -20,7 +20,7 @@
  *
  * Rules that hold everywhere:
  * - `struct_size` comes first in every struct that may grow and is set by whoever fills it. A reader uses
- *   FG_HAS(pointer, field) before a field that was added after 0.1. Larger structs than known are accepted.
+ *   FG_HAS(pointer, field) before a field that was added after 1.0. Larger structs than known are accepted.
  * - What framegate passes is valid until the call returns; fg_host is valid until destroy returns. What a processor
  *   passes is copied before the call returns; its fg_processor must live until destroy, fg_entry and fg_descriptor for
  *   ever. Nobody frees the other's memory.
@@ -50,7 +50,7 @@ extern "C" {
 
 /* Major in the upper 16 bits, minor in the lower. While the major is 0 a processor must be compiled for the minor that
  * runs it; from 1.0 on any minor runs with any other. */
-#define FG_ABI_VERSION UINT32_C(0x00000001)
+#define FG_ABI_VERSION UINT32_C(0x00000002)
 
 /* Whether the struct behind `pointer` is new enough to hold `field`. */
 #define FG_HAS(pointer, field)                                                                         \
@@ -149,8 +149,10 @@ struct fg_out {
     int32_t (*detection)(const fg_out *out, const fg_detection *detection);
     /* [process] Sets the result's `data` to `length` bytes of JSON, any value, at most 48 KiB; the last call counts. */
     int32_t (*data)(const fg_out *out, const char *json, uint64_t length);
-    /* [process] Interface of an extension to the result; valid until process returns. */
+    /* [process] Interface of an extension to the result, such as fg_out_image; valid until process returns. */
     const void *(*get_extension)(const fg_out *out, const char *id);
+    /* [process] Makes the frame's outcome `error` with this text, cut at 1 KiB; the last call counts. */
+    int32_t (*error)(const fg_out *out, const char *text);
 };
 
 /* What frames will look like. */
@@ -169,8 +171,11 @@ struct fg_host {
     void *context;
     /* [any] Interface of an extension; valid until destroy returns. */
     const void *(*get_extension)(const fg_host *host, const char *id);
-    /* [any] One line to framegate's log and the page; cut at 1 KiB. */
+    /* [any] One line to framegate's log and the page; cut at 1 KiB. When create fails, the last line of level
+     * FG_LOG_ERROR is the reason people are told. */
     void (*log)(const fg_host *host, int32_t level, const char *text);
+    const char *folder;    /* absolute path of the folder the processor's file lies in: readable, for its models */
+    const char *stream;    /* public name of the stream, [a-z0-9_-]{1,64} */
 };
 
 /* One instance, serving one stream. Made by create, owned by the processor; framegate reads it until destroy. */
@@ -196,6 +201,7 @@ typedef struct fg_descriptor {
     const char *name;         /* [a-z0-9_-]{1,64} */
     const char *version;      /* at most 64 bytes */
     const char *description;  /* one sentence, at most 256 bytes */
+    const char *language;     /* "c", "c++", "rust" …, at most 16 bytes, for people; NULL: not said */
 } fg_descriptor;
 
 /* The exported symbol: `const fg_entry fg_entry_1`. Static. */
@@ -226,6 +232,128 @@ typedef struct fg_host_want {
     /* [process] Replaces the previous want; in force from the next configure. In create, process or configure. */
     int32_t (*set)(const fg_host *host, const fg_want *want);
 } fg_host_want;
+
+/* Extension "fg.params/1", offered by the processor: values that people change while it runs. The page makes a form of
+ * them; the configuration and the command line set them by their ids. */
+#define FG_EXT_PARAMS "fg.params/1"
+#define FG_PARAM_BOOL UINT32_C(1)  /* number: 0 or 1 */
+#define FG_PARAM_INT UINT32_C(2)   /* number: whole, within min and max */
+#define FG_PARAM_FLOAT UINT32_C(3) /* number: finite, within min and max */
+#define FG_PARAM_ENUM UINT32_C(4)  /* number: index of one of the choices */
+#define FG_PARAM_TEXT UINT32_C(5)  /* text */
+#define FG_PARAM_COLOR UINT32_C(6) /* number: 0xRRGGBB */
+
+/* One parameter. Frozen. Unchanged from create until destroy. */
+typedef struct fg_param {
+    const char *id;              /* [a-z][a-z0-9_]{0,63}, unique within the processor */
+    const char *label;           /* for people; NULL: the id */
+    const char *group;           /* heading it stands under; NULL: none */
+    const char *description;     /* one sentence; NULL: none */
+    const char *unit;            /* "px", "ms" …; NULL: none */
+    const char *const *choices;  /* ENUM: their texts, unique; else NULL */
+    uint32_t choice_count;       /* ENUM: 1 to 64; else 0 */
+    uint32_t kind;               /* FG_PARAM_… */
+    double min, max;             /* INT, FLOAT: range; equal: none. TEXT: max is the most bytes, 0: 256 */
+    double step;                 /* INT, FLOAT: values are min plus multiples of it; 0: any */
+    double number;               /* default, except of TEXT */
+    const char *text;            /* default of TEXT; NULL: empty */
+} fg_param;
+
+/* A value for one parameter. Frozen. */
+typedef struct fg_param_value {
+    uint32_t kind;  /* FG_PARAM_… of its parameter */
+    uint32_t reserved;
+    double number;  /* all kinds but TEXT */
+    const char *text;  /* TEXT: UTF-8; else NULL */
+} fg_param_value;
+
+typedef struct fg_params {
+    uint32_t struct_size;
+    uint32_t count;  /* at most 64 */
+    const fg_param *params;
+    /* [process] A value other than the default, or a new one; already checked against the parameter. Between create and
+     * the first configure, then between frames. Negative: refused, and the value before stays. */
+    int32_t (*set)(fg_processor *processor, uint32_t index, const fg_param_value *value);
+} fg_params;
+
+/* Extension "fg.state/1", offered by the processor: what a new engine needs to go on where one that died stopped. */
+#define FG_EXT_STATE "fg.state/1"
+
+typedef struct fg_state {
+    uint32_t struct_size;
+    uint32_t version;  /* of the format that save writes */
+    /* [process] Between frames, about once a second. Writes at most `capacity` bytes (256 KiB are offered) and returns
+     * how many; 0: nothing to keep; more than `capacity`: what it would have needed, and nothing is kept; negative:
+     * failed. */
+    int64_t (*save)(fg_processor *processor, void *bytes, uint64_t capacity);
+    /* [process] Once, after the parameters and before the first configure, with what save of format `version` wrote.
+     * Negative: not usable; the instance goes on as new. */
+    int32_t (*load)(fg_processor *processor, uint32_t version, const void *bytes, uint64_t length);
+} fg_state;
+
+/* Extension "fg.message/1", on both sides: JSON between the page and the processor, apart from frames. */
+#define FG_EXT_MESSAGE "fg.message/1"
+
+/* Offered by the processor. */
+typedef struct fg_message {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [process] Between frames: a message of the page, any JSON value of at most 16 KiB. Negative: the page is told
+     * that it was refused. */
+    int32_t (*receive)(fg_processor *processor, const char *json, uint64_t length);
+} fg_message;
+
+/* Offered by the host. */
+typedef struct fg_host_message {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [any] Sends any JSON value of at most 16 KiB to the page; FG_ERROR_LIMIT above 20 a second. */
+    int32_t (*send)(const fg_host *host, const char *json, uint64_t length);
+} fg_host_message;
+
+/* Extension "fg.image/1", offered by fg_out: a picture to show instead of the camera's. */
+#define FG_EXT_IMAGE "fg.image/1"
+
+/* A picture of the processor's own: as fg_frame describes one, in any format, full-range BT.601 where planar. */
+typedef struct fg_picture {
+    uint32_t struct_size;
+    uint32_t format;
+    uint32_t width, height;
+    uint32_t plane_count;
+    uint32_t reserved;
+    fg_plane planes[4];  /* any alignment and stride of at least the row's bytes; not written */
+} fg_picture;
+
+typedef struct fg_out_image {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [process] 1 if somebody looks at this frame's picture, 0 if drawing would be for nobody. */
+    int32_t (*is_wanted)(const fg_out *out);
+    /* [process] The frame's picture; copied. The last call counts. */
+    int32_t (*submit)(const fg_out *out, const fg_picture *picture);
+    /* [process] The frame as process leaves it is its picture. For processors that write into their frames. */
+    int32_t (*submit_frame)(const fg_out *out);
+} fg_out_image;
+
+/* Extension "fg.clock/1", offered by the host: time that a repeated run repeats. */
+#define FG_EXT_CLOCK "fg.clock/1"
+
+typedef struct fg_host_clock {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [any] Nanoseconds that never go back: CLOCK_MONOTONIC on live video; in `framegate run` the time in the clip. */
+    int64_t (*now_ns)(const fg_host *host);
+} fg_host_clock;
+
+/* Extension "fg.random/1", offered by the host: randomness that a repeated run repeats. */
+#define FG_EXT_RANDOM "fg.random/1"
+
+typedef struct fg_host_random {
+    uint32_t struct_size;
+    uint32_t reserved;
+    /* [any] Fills `bytes`; not for secrets. Seeded by the stream, or by `framegate run --seed`. */
+    int32_t (*fill)(const fg_host *host, void *bytes, uint64_t length);
+} fg_host_random;
 
 /* Shorthand: adds a detection of `label` at x, y, w, h (fractions of the picture). */
 static inline int32_t fg_detect(const fg_out *out, const char *label, float score, float x, float y, float w, float h) {
@@ -259,11 +387,20 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
 }
 #endif
 
+#ifndef FG_LANGUAGE
+#ifdef __cplusplus
+#define FG_LANGUAGE "c++"
+#else
+#define FG_LANGUAGE "c"
+#endif
+#endif
+
 /* Exports a level-2 processor. Use once, at file scope, without a semicolon. */
 #define FG_ENTRY(NAME, VERSION, DESCRIPTION, CREATE) FG_ENTRY_AT_LEVEL(2, NAME, VERSION, DESCRIPTION, CREATE)
 
 #define FG_ENTRY_AT_LEVEL(LEVEL, NAME, VERSION, DESCRIPTION, CREATE)                                             \
-    static const fg_descriptor fg_descriptor_1 = {sizeof(fg_descriptor), LEVEL, NAME, VERSION, DESCRIPTION};     \
+    static const fg_descriptor fg_descriptor_1 = {sizeof(fg_descriptor), LEVEL,       NAME,                       \
+                                                  VERSION,               DESCRIPTION, FG_LANGUAGE};               \
     FG_EXPORT const fg_entry fg_entry_1;                                                                         \
     FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), FG_ABI_VERSION, &fg_descriptor_1, CREATE};
 

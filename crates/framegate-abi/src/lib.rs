@@ -5,14 +5,26 @@
 
 #![forbid(unsafe_code)]
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 
 /// `FG_ABI_VERSION`: major in the upper 16 bits, minor in the lower.
-pub const ABI_VERSION: u32 = 0x0000_0001;
+pub const ABI_VERSION: u32 = 0x0000_0002;
 /// The one exported symbol.
 pub const ENTRY_SYMBOL: &str = "fg_entry_1";
 /// Id of the want extension.
-pub const EXT_WANT: &core::ffi::CStr = c"fg.want/1";
+pub const EXT_WANT: &CStr = c"fg.want/1";
+/// Id of the parameters extension.
+pub const EXT_PARAMS: &CStr = c"fg.params/1";
+/// Id of the state extension.
+pub const EXT_STATE: &CStr = c"fg.state/1";
+/// Id of the message extension.
+pub const EXT_MESSAGE: &CStr = c"fg.message/1";
+/// Id of the image extension.
+pub const EXT_IMAGE: &CStr = c"fg.image/1";
+/// Id of the clock extension.
+pub const EXT_CLOCK: &CStr = c"fg.clock/1";
+/// Id of the random extension.
+pub const EXT_RANDOM: &CStr = c"fg.random/1";
 
 /// `FG_OK`.
 pub const OK: i32 = 0;
@@ -50,6 +62,19 @@ pub const LOG_WARN: i32 = 2;
 pub const LOG_INFO: i32 = 3;
 /// `FG_LOG_DEBUG`.
 pub const LOG_DEBUG: i32 = 4;
+
+/// `FG_PARAM_BOOL`.
+pub const PARAM_BOOL: u32 = 1;
+/// `FG_PARAM_INT`.
+pub const PARAM_INT: u32 = 2;
+/// `FG_PARAM_FLOAT`.
+pub const PARAM_FLOAT: u32 = 3;
+/// `FG_PARAM_ENUM`.
+pub const PARAM_ENUM: u32 = 4;
+/// `FG_PARAM_TEXT`.
+pub const PARAM_TEXT: u32 = 5;
+/// `FG_PARAM_COLOR`.
+pub const PARAM_COLOR: u32 = 6;
 
 /// `FG_FRAME_WRITABLE`.
 pub const FRAME_WRITABLE: u32 = 1;
@@ -146,6 +171,7 @@ pub struct Out {
     pub detection: unsafe extern "C" fn(*const Self, *const Detection) -> i32,
     pub data: unsafe extern "C" fn(*const Self, *const c_char, u64) -> i32,
     pub get_extension: unsafe extern "C" fn(*const Self, *const c_char) -> *const c_void,
+    pub error: unsafe extern "C" fn(*const Self, *const c_char) -> i32,
 }
 
 /// `fg_config`: what frames will look like.
@@ -171,6 +197,8 @@ pub struct Host {
     pub context: *mut c_void,
     pub get_extension: unsafe extern "C" fn(*const Self, *const c_char) -> *const c_void,
     pub log: unsafe extern "C" fn(*const Self, i32, *const c_char),
+    pub folder: *const c_char,
+    pub stream: *const c_char,
 }
 
 /// `fg_processor`: one instance. The processor fills it: every function pointer may be null.
@@ -197,6 +225,7 @@ pub struct Descriptor {
     pub name: *const c_char,
     pub version: *const c_char,
     pub description: *const c_char,
+    pub language: *const c_char,
 }
 
 /// `fg_entry`: the exported symbol.
@@ -231,4 +260,123 @@ pub struct HostWant {
     pub struct_size: u32,
     pub reserved: u32,
     pub set: unsafe extern "C" fn(*const Host, *const Want) -> i32,
+}
+
+/// `fg_param`: one parameter.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct Param {
+    pub id: *const c_char,
+    pub label: *const c_char,
+    pub group: *const c_char,
+    pub description: *const c_char,
+    pub unit: *const c_char,
+    pub choices: *const *const c_char,
+    pub choice_count: u32,
+    pub kind: u32,
+    pub min: f64,
+    pub max: f64,
+    pub step: f64,
+    pub number: f64,
+    pub text: *const c_char,
+}
+
+/// `fg_param_value`: a value for one parameter.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct ParamValue {
+    pub kind: u32,
+    pub reserved: u32,
+    pub number: f64,
+    pub text: *const c_char,
+}
+
+/// `fg_params`: the processor's parameters.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct Params {
+    pub struct_size: u32,
+    pub count: u32,
+    pub params: *const Param,
+    pub set: Option<unsafe extern "C" fn(*mut Processor, u32, *const ParamValue) -> i32>,
+}
+
+/// `fg_state`: the processor's state extension.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct State {
+    pub struct_size: u32,
+    pub version: u32,
+    pub save: Option<unsafe extern "C" fn(*mut Processor, *mut c_void, u64) -> i64>,
+    pub load: Option<unsafe extern "C" fn(*mut Processor, u32, *const c_void, u64) -> i32>,
+}
+
+/// `fg_message`: the processor's message extension.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct Message {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub receive: Option<unsafe extern "C" fn(*mut Processor, *const c_char, u64) -> i32>,
+}
+
+/// `fg_host_message`: the host's message extension.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct HostMessage {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub send: unsafe extern "C" fn(*const Host, *const c_char, u64) -> i32,
+}
+
+/// `fg_picture`: a picture of the processor's own.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct Picture {
+    pub struct_size: u32,
+    pub format: u32,
+    pub width: u32,
+    pub height: u32,
+    pub plane_count: u32,
+    pub reserved: u32,
+    pub planes: [Plane; 4],
+}
+
+/// `fg_out_image`: the image extension of a result.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct OutImage {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub is_wanted: unsafe extern "C" fn(*const Out) -> i32,
+    pub submit: unsafe extern "C" fn(*const Out, *const Picture) -> i32,
+    pub submit_frame: unsafe extern "C" fn(*const Out) -> i32,
+}
+
+/// `fg_host_clock`: the host's clock extension.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct HostClock {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub now_ns: unsafe extern "C" fn(*const Host) -> i64,
+}
+
+/// `fg_host_random`: the host's random extension.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "the header documents each field")]
+pub struct HostRandom {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub fill: unsafe extern "C" fn(*const Host, *mut c_void, u64) -> i32,
 }

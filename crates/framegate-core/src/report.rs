@@ -158,6 +158,7 @@ mod tests {
             height: 480,
             dropped_before: 2,
             timing: Timing { queue_us: 40, decode_us: 910, wait_us: 3, convert_us: 95, process_us: 180 },
+            processors_us: Vec::new(),
             detections: vec![Detection {
                 label: "<b>\"x\"</b>".into(),
                 score: 0.5,

@@ -233,7 +233,7 @@ impl Runner {
             return Err(EngineError::Flood);
         }
         match message {
-            FromEngine::Ready => {
+            FromEngine::Ready(_) => {
                 if !self.supervisor.ready(now.instant, self.ledger.outstanding()) {
                     return Ok(());
                 }
@@ -378,6 +378,8 @@ impl Runner {
                     stream: self.config.stream.clone(),
                     area_max: self.config.area_max,
                     late_ms: self.config.late_ms,
+                    seed: self.config.seed,
+                    params: Vec::new(),
                 }));
                 if engine == 1 {
                     self.control.notice(&Notice::new(NoticeKind::EngineStarting, "starting the processor"));

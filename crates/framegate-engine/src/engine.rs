@@ -8,8 +8,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use framegate_abi as abi;
 use framegate_codec::{Converter, DecodeError, Decoder, Layout, LayoutError, Picture};
 use framegate_wire::{
-    Codec, DropReason, EngineStats, FaultStage, FromEngine, Open, Outcome, PictureSize, ResultHeader, Status, Timing,
-    ToEngine, UnitHeader, WIRE_VERSION,
+    Codec, DropReason, EngineStats, FaultStage, FromEngine, Open, Outcome, PictureSize, ProcessorInfo, ResultHeader,
+    Status, Timing, ToEngine, UnitHeader, WIRE_VERSION,
     frame::{FrameError, Reader},
     limits::TEXT_BYTES_MAX,
 };
@@ -77,7 +77,7 @@ fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
     let Some(open) = inbox.open(outbox)? else { return Ok(()) };
     let mut intake = Intake::new(open.late_ms);
     enter(FaultStage::Create);
-    let instance = Instance::create(library, Arc::clone(outbox))?;
+    let instance = Instance::create(library, Arc::clone(outbox), &open.stream)?;
     enter(FaultStage::Idle);
     // What waited for the library, the fork and `create` did not wait for want of CPU.
     intake.busy(0, now_ns());
@@ -90,7 +90,15 @@ fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
         stats_ns: now_ns(),
     };
     engine.follow_wants()?;
-    outbox.push(&FromEngine::Ready, &[])?;
+    let info = ProcessorInfo {
+        descriptor: library.descriptor().clone(),
+        params: Vec::new(),
+        want: engine.stage.wanted.want,
+        writable: engine.stage.wanted.writable,
+        has_state: false,
+        takes_messages: false,
+    };
+    outbox.push(&FromEngine::Ready(vec![info]), &[])?;
     outbox.flush()?;
     let mut decoder = Decoder::new(Codec::Vp8)?;
     while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(outbox, Patience::Waits)? == Flow::Open {}
@@ -301,6 +309,7 @@ impl Engine<'_> {
                 convert_us: us_between(convert_ns, process_ns),
                 process_us: us_between(process_ns, end_ns),
             },
+            processors_us: Vec::new(),
             detections: verdict.detections,
         };
         self.stage.instance.with_data(|data| self.outbox.push(&FromEngine::Result(result), data))?;

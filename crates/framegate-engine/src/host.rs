@@ -3,8 +3,9 @@
 mod report;
 
 use std::{
-    ffi::{CStr, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_void},
     panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
     ptr::NonNull,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -98,8 +99,9 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Calls the processor's `create`.
-    pub(crate) fn create(library: &Library, outbox: Arc<Outbox>) -> Result<Self, CreateError> {
-        let side = Side::leak(outbox, library.descriptor().level);
+    pub(crate) fn create(library: &Library, outbox: Arc<Outbox>, stream: &str) -> Result<Self, CreateError> {
+        let folder = library.image().path().parent().unwrap_or(Path::new("/"));
+        let side = Side::leak(outbox, library.descriptor().level, folder, stream);
         let mut made = std::ptr::null_mut();
         let create = library.create().ok_or(CreateError::Nothing)?;
         // SAFETY: `create` is the function of a checked entry; both pointers are valid, `host` for the process's life.
@@ -173,7 +175,9 @@ impl Instance {
 }
 
 impl Side {
-    fn leak(outbox: Arc<Outbox>, level: u32) -> &'static Self {
+    fn leak(outbox: Arc<Outbox>, level: u32, folder: &Path, stream: &str) -> &'static Self {
+        let text = |text: &[u8]| CString::new(text).unwrap_or_default().into_raw().cast_const();
+        let (folder, stream) = (text(folder.as_os_str().as_encoded_bytes()), text(stream.as_bytes()));
         let side = Box::into_raw(Box::new(Self {
             host: abi::Host {
                 struct_size: size_of_u32::<abi::Host>(),
@@ -181,6 +185,8 @@ impl Side {
                 context: std::ptr::null_mut(),
                 get_extension: host_extension,
                 log,
+                folder,
+                stream,
             },
             want_extension: abi::HostWant { struct_size: size_of_u32::<abi::HostWant>(), reserved: 0, set: set_want },
             out: abi::Out {
@@ -190,6 +196,7 @@ impl Side {
                 detection: add_detection,
                 data: set_data,
                 get_extension: out_extension,
+                error: set_error,
             },
             offers_want: level >= 2,
             outbox,
@@ -390,6 +397,22 @@ callbacks! {
             }
             _ => report.refuse_large_data(length),
         }
+    }
+
+    /// `fg_out.error`. # Safety: as the header says.
+    fn set_error(out: *const abi::Out, text: *const c_char) -> i32, after a panic abi::ERROR, {
+        // SAFETY: the processor passes the out it was given.
+        let Some(side) = (unsafe { Side::of_out(out) }) else { return abi::ERROR_ARGUMENT };
+        let mut report = lock(&side.report);
+        if text.is_null() {
+            return report.refuse_struct();
+        }
+        // SAFETY: the text ends with 0, as the header demands; no more than the limit is read.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(text.cast::<u8>(), libc::strnlen(text, TEXT_BYTES_MAX))
+        };
+        report.refusal = Some(("processor", String::from_utf8_lossy(bytes).trim_end().to_owned()));
+        abi::OK
     }
 
     /// `fg_out.get_extension`. # Safety: as the header says.

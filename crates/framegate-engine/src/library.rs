@@ -13,7 +13,7 @@ use framegate_wire::Descriptor;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::{
-    limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, PROCESSOR_BYTES_MAX, VERSION_BYTES_MAX},
+    limits::{DESCRIPTION_BYTES_MAX, LANGUAGE_BYTES_MAX, NAME_BYTES_MAX, PROCESSOR_BYTES_MAX, VERSION_BYTES_MAX},
     symbols::{Elf, ElfError},
 };
 
@@ -108,6 +108,9 @@ pub(crate) enum EntryProblem {
     /// The description is unfit.
     #[error("the processor's description must be UTF-8 text of at most {DESCRIPTION_BYTES_MAX} bytes")]
     Description,
+    /// The language is unfit.
+    #[error("the processor's language must be UTF-8 text of at most {LANGUAGE_BYTES_MAX} bytes")]
+    Language,
     /// Neither level 1 nor 2.
     #[error("the processor's level must be 1 or 2")]
     Level,
@@ -210,7 +213,7 @@ impl Library {
         Ok(Self { image, entry, descriptor })
     }
 
-    /// What the processor says of itself; `tasks` is 0.
+    /// What the processor says of itself.
     pub(crate) fn descriptor(&self) -> &Descriptor {
         &self.descriptor
     }
@@ -300,10 +303,14 @@ unsafe fn check_entry(entry: *const abi::Entry, image: &Image) -> Result<(&'stat
     }
     let version = text(descriptor.version, VERSION_BYTES_MAX, EntryProblem::Version)?;
     let description = text(descriptor.description, DESCRIPTION_BYTES_MAX, EntryProblem::Description)?;
+    let language = match descriptor.language.is_null() {
+        true => String::new(),
+        false => text(descriptor.language, LANGUAGE_BYTES_MAX, EntryProblem::Language)?,
+    };
     if !matches!(descriptor.level, 1 | 2) {
         return Err(problem(EntryProblem::Level));
     }
-    Ok((entry, Descriptor { name, version, description, level: descriptor.level, tasks: 0 }))
+    Ok((entry, Descriptor { name, version, description, language, level: descriptor.level }))
 }
 
 /// The text at `text`, if it is not NULL, valid UTF-8 and at most `bytes_max` bytes long. Reads no further than that.

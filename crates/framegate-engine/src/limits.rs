@@ -35,6 +35,9 @@ pub const VERSION_BYTES_MAX: usize = 64;
 /// Longest description of a processor, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 256;
 
+/// Longest name of a processor's language, in bytes.
+pub const LANGUAGE_BYTES_MAX: usize = 16;
+
 /// Longest name of a processor, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 

@@ -6,10 +6,11 @@ mod clip;
 mod doctor;
 mod raw;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use framegate_engine::nursery;
+use framegate_wire::PipelineSpec;
 
 #[derive(Debug, Parser)]
 #[command(name = "framegate-engine", version, about = "Decodes video and runs processors for framegate")]
@@ -22,12 +23,9 @@ struct Arguments {
 enum Command {
     /// Load one processor and fork an engine for each session; the gateway's control socket is standard input
     Nursery {
-        /// The processor: a shared library
-        #[arg(long)]
-        processor: PathBuf,
-        /// Folder or file that engines may read; may be given several times
-        #[arg(long)]
-        readable: Vec<PathBuf>,
+        /// What to load, as the JSON of a `PipelineSpec`
+        #[arg(long, value_parser = parse_pipeline)]
+        pipeline: PipelineSpec,
         /// Become the first engine instead of forking it, for processors that start threads when loaded
         #[arg(long)]
         once: bool,
@@ -40,12 +38,15 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
+fn parse_pipeline(text: &str) -> Result<PipelineSpec, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a pipeline: {error}"))
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Nursery { processor, readable, once } => {
+        Command::Nursery { pipeline, once } => {
             let mode = if once { nursery::Mode::Once } else { nursery::Mode::Fork };
-            nursery::run(&nursery::Options { processor, readable, mode })
-                .map_err(|error| anyhow::Error::msg(error.to_string()))
+            nursery::run(&nursery::Options { pipeline, mode }).map_err(|error| anyhow::Error::msg(error.to_string()))
         }
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),

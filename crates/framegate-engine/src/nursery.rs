@@ -10,12 +10,11 @@ pub(crate) mod fault;
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Read,
     os::fd::{AsRawFd, OwnedFd},
-    path::PathBuf,
 };
 
-use framegate_wire::{Descriptor, NurseryReply, NurseryRequest, limits::TEXT_BYTES_MAX};
+use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, Source, limits::TEXT_BYTES_MAX};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode as FileMode, OFlags},
@@ -45,10 +44,8 @@ pub enum Mode {
 /// What a nursery is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The processor's shared library.
-    pub processor: PathBuf,
-    /// Files and folders that engines may read, beside the processor's own folder.
-    pub readable: Vec<PathBuf>,
+    /// What to load.
+    pub pipeline: PipelineSpec,
     /// How engines come to be.
     pub mode: Mode,
 }
@@ -64,6 +61,8 @@ pub struct NurseryError(#[from] Failure);
 enum Failure {
     #[error("{0}: {1}")]
     System(&'static str, #[source] Errno),
+    #[error("only shared libraries can be loaded")]
+    Unsupported,
     #[error("the process that started this one has gone")]
     Orphaned,
     #[error("loading the codecs: {0}")]
@@ -97,9 +96,13 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
             return Err(error.into());
         }
     };
-    let descriptor = Descriptor { tasks: tasks(), ..loaded.library.descriptor().clone() };
+    let about = framegate_wire::Loaded {
+        processors: vec![loaded.library.descriptor().clone()],
+        tasks: tasks(),
+        reads_restricted: loaded.reads == Reads::Restricted,
+    };
     let lost = |error| Failure::System("answering on the control socket", error);
-    control.send(&NurseryReply::Ready(descriptor), None).map_err(lost)?;
+    control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
     Ok(Nursery { control, loaded, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
 }
 
@@ -108,6 +111,7 @@ struct Loaded {
     library: Library,
     filter: EngineFilter,
     policy: Policy,
+    reads: Reads,
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
@@ -123,25 +127,25 @@ fn load(options: &Options) -> Result<Loaded, Failure> {
     }
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
-    let image = Image::copy(&options.processor)?;
-    let policy = policy(options);
+    let Some(Source::Library(processor)) = options.pipeline.processors.first().map(|processor| &processor.source)
+    else {
+        return Err(Failure::Unsupported);
+    };
+    let image = Image::copy(processor)?;
+    let policy = policy(&options.pipeline);
     // Before the processor's constructors run.
     let filter = EngineFilter::new()?;
-    if confine_nursery(&policy)? == Reads::Unrestricted {
-        // Said once, on the gateway's standard error: the control messages have no word for it.
-        let _ = writeln!(std::io::stderr(), "framegate-engine: the kernel has no Landlock: reads are not restricted");
-    }
+    let reads = confine_nursery(&policy)?;
     let library = Library::load(image)?;
     fault::warm_up();
-    Ok(Loaded { library, filter, policy })
+    Ok(Loaded { library, filter, policy, reads })
 }
 
 /// The processor's folder holds its models and the libraries beside it.
-fn policy(options: &Options) -> Policy {
-    let folder = options.processor.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut readable = vec![folder.map_or_else(|| PathBuf::from("."), PathBuf::from)];
-    readable.extend(options.readable.iter().cloned());
-    Policy { readable }
+fn policy(pipeline: &PipelineSpec) -> Policy {
+    let folders =
+        pipeline.processors.iter().filter_map(|processor| Some(processor.source.path()?.parent()?.to_owned()));
+    Policy { readable: folders.chain(pipeline.readable.iter().cloned()).collect() }
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.

@@ -131,7 +131,7 @@ impl LabEngine for IntakeEngine {
             let unit = match self.reader.next_message::<ToEngine>().unwrap() {
                 Some((ToEngine::Unit(header), payload)) => (header, camera::number(payload)),
                 Some((ToEngine::Open(_), _)) => {
-                    self.say(now, &FromEngine::Ready, &[]);
+                    self.say(now, &FromEngine::Ready(Vec::new()), &[]);
                     continue;
                 }
                 Some((ToEngine::Close, _)) => {
@@ -166,7 +166,16 @@ impl LabEngine for IntakeEngine {
 fn result(seq: Seq, dropped_before: u32) -> ResultHeader {
     let timing = Timing::default();
     let (width, height, detections) = (640, 480, Vec::new());
-    ResultHeader { seq, status: Status::Ok, width, height, dropped_before, timing, detections }
+    ResultHeader {
+        seq,
+        status: Status::Ok,
+        width,
+        height,
+        dropped_before,
+        timing,
+        processors_us: Vec::new(),
+        detections,
+    }
 }
 
 struct Ran {

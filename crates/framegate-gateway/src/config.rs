@@ -10,10 +10,12 @@ mod discover;
 mod load;
 mod suggest;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use framegate_wire::limits::AREA_MAX;
+use framegate_wire::{Isolation, PipelineSpec, ProcessorSpec, SandboxMode, Source};
 use serde::{Deserialize, Serialize};
 
 pub use check::pipeline_name;
@@ -147,6 +149,22 @@ pub struct Pipeline {
     pub name: String,
     /// The shared library.
     pub processor: PathBuf,
+}
+
+impl Pipeline {
+    /// What its nursery is started with.
+    #[must_use]
+    pub fn spec(&self, config: &Config) -> PipelineSpec {
+        let source = Source::Library(self.processor.clone());
+        PipelineSpec {
+            name: self.name.clone(),
+            processors: vec![ProcessorSpec { source, params: BTreeMap::new() }],
+            isolation: Isolation::Process,
+            readable: config.engine.readable.clone(),
+            python: None,
+            sandbox: SandboxMode::Enforce,
+        }
+    }
 }
 
 impl Config {

@@ -14,16 +14,21 @@ pub mod limits;
 mod message;
 mod nursery;
 mod outcome;
+mod processor;
 mod unit;
 pub mod vp8;
 
 pub use message::{
     Detection, EngineStats, FromEngine, KeyframeReason, LogLevel, Open, PixelFormat, ResultHeader, Status, Timing,
-    ToEngine, Want,
+    ToEngine, View, Want,
 };
-pub use nursery::{Descriptor, ExitKind, FaultReport, FaultStage, NurseryReply, NurseryRequest};
+pub use nursery::{ExitKind, FaultReport, FaultStage, Loaded, NurseryReply, NurseryRequest};
 pub use outcome::{Counts, DropReason, Outcome, SkipReason};
+pub use processor::{
+    Descriptor, Isolation, NamedValue, Param, ParamKind, ParamValue, PipelineSpec, ProcessorInfo, ProcessorSpec,
+    RefusedValue, SandboxMode, SavedState, Source, SourceError,
+};
 pub use unit::{Codec, EncodedUnit, Epoch, PictureSize, Seq, SizeError, UnitHeader};
 
 /// Version of the messages; both ends refuse any other (gateway and engine ship in one package).
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;

@@ -21,6 +21,33 @@ pub const RESULT_DATA_BYTES_MAX: usize = 48 << 10;
 /// Most detections in one result.
 pub const DETECTIONS_MAX: usize = 256;
 
+/// Most processors of a pipeline: each may take as long as the frame before it may.
+pub const PROCESSORS_MAX: usize = 8;
+
+/// Most parameters of one processor: a form with more is a program.
+pub const PARAMS_MAX: usize = 64;
+
+/// Longest id, label, group or unit of a parameter, and longest choice, in bytes.
+pub const PARAM_NAME_BYTES_MAX: usize = 64;
+
+/// Longest description of a parameter, in bytes.
+pub const PARAM_DESCRIPTION_BYTES_MAX: usize = 256;
+
+/// Most choices of a parameter.
+pub const CHOICES_MAX: usize = 64;
+
+/// Longest text value of a parameter, in bytes.
+pub const PARAM_TEXT_BYTES_MAX: usize = 4096;
+
+/// Longest message between a page and a processor, in bytes of JSON.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Messages of one engine for its page, a second.
+pub const MESSAGES_PER_SECOND_MAX: u32 = 20;
+
+/// Largest state of one processor, in bytes: a background model of a small picture fits.
+pub const STATE_BYTES_MAX: usize = 256 << 10;
+
 /// Longest label of a detection, in bytes.
 pub const LABEL_BYTES_MAX: usize = 64;
 
@@ -28,7 +55,7 @@ pub const LABEL_BYTES_MAX: usize = 64;
 pub const TEXT_BYTES_MAX: usize = 1024;
 
 /// Largest packet on a nursery's control socket, in bytes.
-pub const NURSERY_PACKET_BYTES_MAX: usize = 16 << 10;
+pub const NURSERY_PACKET_BYTES_MAX: usize = 96 << 10;
 
 // A whole BGRA picture must fit the `u32` sizes of the C ABI.
 const _: () = assert!(SIDE_MAX as u64 * SIDE_MAX as u64 * 4 <= u32::MAX as u64 + 1);

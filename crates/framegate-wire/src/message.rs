@@ -2,16 +2,36 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Counts, DropReason, Seq, SkipReason, UnitHeader};
+use crate::{Counts, DropReason, NamedValue, ProcessorInfo, RefusedValue, Seq, SkipReason, UnitHeader};
 
 /// What the gateway says to an engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ToEngine {
-    /// First message: makes the processor instance.
+    /// First message: makes the processor instances. The payload is a list of [`SavedState`](crate::SavedState) as
+    /// postcard, or empty.
     Open(Open),
     /// One encoded unit; its bytes are the payload. Each is answered by exactly one `Result`, `Skipped` or `Dropped`.
     Unit(UnitHeader),
+    /// New values of parameters; answered by `Params`.
+    SetParams {
+        /// Given back in the answer, not 0.
+        id: u64,
+        /// At most [`PARAMS_MAX`](crate::limits::PARAMS_MAX).
+        values: Vec<NamedValue>,
+    },
+    /// A message of the page for a processor; the payload is JSON. One that is not taken is answered by `Log`.
+    Message {
+        /// Place of the processor in its pipeline, from 0.
+        processor: u32,
+    },
+    /// Asks for one picture; answered by `Snapshot` after the next frame.
+    Snapshot {
+        /// Given back in the answer.
+        id: u64,
+        /// Which picture.
+        view: View,
+    },
     /// Finish, answer `Totals` and exit with status 0.
     Close,
 }
@@ -27,14 +47,28 @@ pub struct Open {
     pub area_max: u32,
     /// Age at which a unit is late, in milliseconds, not counting time inside the processor.
     pub late_ms: u32,
+    /// What `fg.random/1` is seeded with.
+    pub seed: u64,
+    /// Values of parameters that differ from those of the pipeline.
+    pub params: Vec<NamedValue>,
+}
+
+/// Which picture of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// As it was decoded.
+    Source,
+    /// What the processors made of it.
+    Processed,
 }
 
 /// What an engine says to the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum FromEngine {
-    /// The processor instance exists; units are welcome.
-    Ready,
+    /// The processor instances exist, in the pipeline's order; units are welcome.
+    Ready(Vec<ProcessorInfo>),
     /// The processor was called on a unit; the payload is its `data` as JSON text, empty when it gave none.
     Result(ResultHeader),
     /// A unit was not processed on purpose.
@@ -55,6 +89,33 @@ pub enum FromEngine {
     KeyframeWanted(KeyframeReason),
     /// The processor asks for another size, format or rate.
     Want(Want),
+    /// Parameters have other values.
+    Params {
+        /// That of `SetParams`; 0 when nobody asked.
+        id: u64,
+        /// Values in force now, of those that were asked for.
+        values: Vec<NamedValue>,
+        /// What was refused; the values before stay.
+        refused: Vec<RefusedValue>,
+    },
+    /// A message of a processor for the page; the payload is JSON of at most
+    /// [`MESSAGE_BYTES_MAX`](crate::limits::MESSAGE_BYTES_MAX) bytes.
+    Message {
+        /// Place of the processor in its pipeline, from 0.
+        processor: u32,
+    },
+    /// What the processors want kept, when it has changed: the payload is a list of
+    /// [`SavedState`](crate::SavedState) as postcard.
+    State,
+    /// A processor can give pictures of its own; said once.
+    ReturnsImage,
+    /// Answer to `Snapshot`: the payload is a JPEG (JFIF), or empty when there is no such picture.
+    Snapshot {
+        /// That of the request.
+        id: u64,
+        /// The frame shown.
+        seq: Seq,
+    },
     /// A line from the processor's log function; the text is at most
     /// [`TEXT_BYTES_MAX`](crate::limits::TEXT_BYTES_MAX) bytes.
     Log {
@@ -154,7 +215,9 @@ pub struct ResultHeader {
     pub dropped_before: u32,
     /// Where the time went.
     pub timing: Timing,
-    /// What it found.
+    /// Time inside each processor that was called, in microseconds; empty when the pipeline has one.
+    pub processors_us: Vec<u32>,
+    /// What they found.
     pub detections: Vec<Detection>,
 }
 
@@ -165,7 +228,7 @@ pub enum Status {
     Ok,
     /// It failed or gave something invalid.
     Error {
-        /// Short word: `processor`, `not_finite`, `bad_json`, `too_large`, `too_many`, `bad_text` or `bad_box`.
+        /// Short word: `processor`, `exception`, `not_finite`, `bad_json`, `too_large`, `too_many`, `bad_text` or `bad_box`.
         code: String,
         /// For people.
         text: String,

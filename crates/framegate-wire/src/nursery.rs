@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Descriptor, ProcessorInfo};
+
 /// What the gateway asks of a nursery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -14,12 +16,19 @@ pub enum NurseryRequest {
 }
 
 /// What a nursery answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NurseryReply {
-    /// The processor is loaded; forks are welcome.
-    Ready(Descriptor),
-    /// The processor cannot be loaded; the nursery exits after this.
+    /// The processors are loaded; forks are welcome.
+    Ready(Loaded),
+    /// What the processors' instances are like, found by a trial after `Ready`.
+    Described(Vec<ProcessorInfo>),
+    /// The trial failed: no engine would do better.
+    DescribeFailed {
+        /// What failed and what to do, for people.
+        text: String,
+    },
+    /// The processors cannot be loaded; the nursery exits after this.
     Fault {
         /// What failed and what to do, for people.
         text: String,
@@ -51,19 +60,15 @@ pub enum NurseryReply {
     },
 }
 
-/// What a processor says of itself.
+/// What a nursery has loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Descriptor {
-    /// Short name, `[a-z0-9_-]{1,64}`.
-    pub name: String,
-    /// Version text.
-    pub version: String,
-    /// One sentence for people.
-    pub description: String,
-    /// ABI level: 1 for a single function, 2 for instances.
-    pub level: u32,
+pub struct Loaded {
+    /// The processors, in the pipeline's order.
+    pub processors: Vec<Descriptor>,
     /// Tasks of the nursery after loading: above 1 it cannot be forked, and each engine is started afresh.
     pub tasks: u32,
+    /// Whether what engines read is restricted to what is allowed.
+    pub reads_restricted: bool,
 }
 
 /// How a process ended.

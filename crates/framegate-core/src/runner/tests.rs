@@ -23,7 +23,7 @@ fn start() -> (Runner, Now) {
 
 fn running() -> (Runner, Now) {
     let (mut runner, now) = start();
-    say(&mut runner, now, &FromEngine::Ready).expect("ready");
+    say(&mut runner, now, &FromEngine::Ready(Vec::new())).expect("ready");
     (runner, now)
 }
 
@@ -58,6 +58,7 @@ fn result(seq: u64) -> ResultHeader {
         height: 480,
         dropped_before: 0,
         timing: Timing::default(),
+        processors_us: Vec::new(),
         detections: Vec::new(),
     }
 }
@@ -142,7 +143,7 @@ fn texts_of_an_engine_are_few() {
 fn ready_is_told_once() {
     let (mut runner, now) = running();
     for _ in 0..10 {
-        say(&mut runner, now, &FromEngine::Ready).expect("said");
+        say(&mut runner, now, &FromEngine::Ready(Vec::new())).expect("said");
     }
     let mut told = 0;
     while let Some(text) = runner.control().front() {

@@ -71,7 +71,7 @@ impl LabEngine for FakeEngine {
         }
         for (message, payload) in messages {
             match message {
-                ToEngine::Open(_) => self.answer(now.instant, &FromEngine::Ready, &[]),
+                ToEngine::Open(_) => self.answer(now.instant, &FromEngine::Ready(Vec::new()), &[]),
                 ToEngine::Unit(header) => {
                     let picture = camera::number(&payload);
                     let follows = self.last_picture.is_some_and(|last| picture == last + 1);
@@ -86,6 +86,7 @@ impl LabEngine for FakeEngine {
                         height: 480,
                         dropped_before: 0,
                         timing: Timing::default(),
+                        processors_us: Vec::new(),
                         detections: Vec::new(),
                     };
                     let data = format!(r#"{{"number":{picture}}}"#);

@@ -40,9 +40,10 @@ fn each_unit_gets_its_result() {
 fn descriptor_says_what_the_processor_is() {
     let folder = Folder::new();
     let library = folder.compile("test", &telltale(), &[]);
-    let descriptor = Nursery::start(&library, &[]).ready();
+    let loaded = Nursery::start(&library, &[]).ready();
+    let descriptor = &loaded.processors[0];
     assert_eq!((descriptor.name.as_str(), descriptor.version.as_str()), ("test", "1.0.0"));
-    assert_eq!((descriptor.level, descriptor.tasks), (1, 1));
+    assert_eq!((descriptor.level, descriptor.language.as_str(), loaded.tasks), (1, "c", 1));
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn wants_logs_and_configure_reach_the_other_side() {
         match engine.hear().unwrap().0 {
             FromEngine::Log { level: LogLevel::Warn, text } if text == "made" => logs += 1,
             FromEngine::Want(want) => wants.push(want),
-            FromEngine::Ready => break,
+            FromEngine::Ready(_) => break,
             other => panic!("{other:?}"),
         }
     }

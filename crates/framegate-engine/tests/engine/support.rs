@@ -12,8 +12,9 @@ use std::{
 
 use framegate_codec::{EncodeFormat, Encoder, EncoderSettings, I420Image, Keyframe, Range};
 use framegate_wire::{
-    Codec, Counts, Descriptor, Epoch, ExitKind, FaultReport, FromEngine, NurseryReply, NurseryRequest, Open,
-    PictureSize, ResultHeader, Seq, ToEngine, UnitHeader, WIRE_VERSION,
+    Codec, Counts, Epoch, ExitKind, FaultReport, FromEngine, Isolation, Loaded, NurseryReply, NurseryRequest, Open,
+    PictureSize, PipelineSpec, ProcessorSpec, ResultHeader, SandboxMode, Seq, Source, ToEngine, UnitHeader,
+    WIRE_VERSION,
     frame::{self, Reader},
     limits::{AREA_MAX, NURSERY_PACKET_BYTES_MAX},
 };
@@ -79,6 +80,18 @@ impl Drop for Folder {
     }
 }
 
+/// A pipeline of one library.
+pub(crate) fn pipeline(library: &Path) -> PipelineSpec {
+    PipelineSpec {
+        name: "test".to_owned(),
+        processors: vec![ProcessorSpec { source: Source::Library(library.to_owned()), params: Default::default() }],
+        isolation: Isolation::Process,
+        readable: Vec::new(),
+        python: None,
+        sandbox: SandboxMode::Enforce,
+    }
+}
+
 /// A nursery process.
 #[derive(Debug)]
 pub(crate) struct Nursery {
@@ -100,9 +113,9 @@ impl Nursery {
     pub(crate) fn start(library: &Path, arguments: &[&str]) -> Self {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let pipeline = serde_json::to_string(&pipeline(library)).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_framegate-engine"))
-            .args(["nursery", "--processor"])
-            .arg(library)
+            .args(["nursery", "--pipeline", &pipeline])
             .args(arguments)
             .stdin(Stdio::from(theirs))
             .spawn()
@@ -114,7 +127,7 @@ impl Nursery {
         self.control.as_ref().unwrap().as_fd()
     }
 
-    pub(crate) fn ready(&mut self) -> Descriptor {
+    pub(crate) fn ready(&mut self) -> Loaded {
         match self.reply() {
             (NurseryReply::Ready(descriptor), None) => descriptor,
             other => panic!("{other:?} instead of Ready"),
@@ -170,7 +183,14 @@ impl Nursery {
             other => panic!("{other:?} instead of Forked"),
         };
         let mut engine = Engine { session, log, pid, pidfd, number, reader: Reader::default(), heard: VecDeque::new() };
-        let open = Open { version: WIRE_VERSION, stream: "test".into(), area_max: AREA_MAX, late_ms: 200 };
+        let open = Open {
+            version: WIRE_VERSION,
+            stream: "test".into(),
+            area_max: AREA_MAX,
+            late_ms: 200,
+            seed: 1,
+            params: Vec::new(),
+        };
         engine.say(&ToEngine::Open(open), &[]);
         engine
     }
@@ -178,7 +198,7 @@ impl Nursery {
     /// Forks an engine and waits until its instance exists.
     pub(crate) fn fork_ready(&mut self) -> Engine {
         let mut engine = self.fork();
-        engine.until(|message| matches!(message, FromEngine::Ready).then_some(()));
+        engine.until(|message| matches!(message, FromEngine::Ready(_)).then_some(()));
         engine
     }
 

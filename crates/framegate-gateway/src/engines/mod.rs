@@ -13,6 +13,6 @@ pub(crate) mod registry;
 pub use registry::Registry;
 
 /// How nurseries are started under this configuration.
-pub(crate) fn program(program: std::path::PathBuf, config: &crate::config::Config) -> nursery::NurseryProgram {
-    nursery::NurseryProgram { program, readable: config.engine.readable.clone() }
+pub(crate) fn program(program: std::path::PathBuf) -> nursery::NurseryProgram {
+    nursery::NurseryProgram { program }
 }

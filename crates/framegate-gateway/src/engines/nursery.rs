@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use framegate_wire::PipelineSpec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -25,7 +26,6 @@ const UNANSWERED_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct NurseryProgram {
     pub(crate) program: PathBuf,
-    pub(crate) readable: Vec<PathBuf>,
 }
 
 /// What it is for.
@@ -60,18 +60,20 @@ pub(crate) struct Nursery {
 }
 
 impl Nursery {
-    pub(crate) fn spawn(program: &NurseryProgram, pipeline: usize, processor: &Path, kind: Kind) -> io::Result<Self> {
+    pub(crate) fn spawn(
+        program: &NurseryProgram,
+        pipeline: usize,
+        spec: &PipelineSpec,
+        kind: Kind,
+    ) -> io::Result<Self> {
         let (control, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         // The nursery waits for its next request: its end blocks, ours does not.
         rustix::fs::fcntl_setfl(&theirs, rustix::fs::OFlags::empty())?;
         let mut command = Command::new(&program.program);
-        command.arg("nursery").arg("--processor").arg(processor);
+        command.arg("nursery").arg("--pipeline").arg(serde_json::to_string(spec).map_err(io::Error::other)?);
         if kind == Kind::Once {
             command.arg("--once");
-        }
-        for folder in &program.readable {
-            command.arg("--readable").arg(folder);
         }
         let child = command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no pid"))?;

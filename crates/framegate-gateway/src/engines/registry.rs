@@ -1,9 +1,8 @@
 //! The pipelines and what is known of their processors. Written by the launcher, read by the control plane.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use framegate_wire::Descriptor;
+use framegate_wire::{Loaded, PipelineSpec};
 
 use crate::config::Config;
 
@@ -15,7 +14,7 @@ pub enum ProcessorState {
     /// Its nursery is loading it.
     Loading,
     /// It can be forked.
-    Ready(Descriptor),
+    Ready(Loaded),
     /// It cannot be loaded; the text says why and what to do.
     Failed(String),
 }
@@ -25,8 +24,8 @@ pub enum ProcessorState {
 pub struct PipelineEntry {
     /// Its name in URLs.
     pub name: String,
-    /// Its processor's file.
-    pub path: PathBuf,
+    /// What its nursery loads.
+    pub spec: PipelineSpec,
     state: Mutex<ProcessorState>,
 }
 
@@ -45,7 +44,10 @@ impl PipelineEntry {
     #[must_use]
     pub fn processor_name(&self) -> String {
         match self.state() {
-            ProcessorState::Ready(descriptor) => descriptor.name,
+            ProcessorState::Ready(loaded) => {
+                let names: Vec<_> = loaded.processors.into_iter().map(|processor| processor.name).collect();
+                names.join("+")
+            }
             _ => self.name.clone(),
         }
     }
@@ -61,7 +63,7 @@ impl Registry {
     pub(crate) fn new(config: &Config) -> Self {
         let entry = |pipeline: &crate::config::Pipeline| PipelineEntry {
             name: pipeline.name.clone(),
-            path: pipeline.processor.clone(),
+            spec: pipeline.spec(config),
             state: Mutex::new(ProcessorState::Idle),
         };
         Self { entries: Arc::new(config.pipelines.iter().map(entry).collect()) }

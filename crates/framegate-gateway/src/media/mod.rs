@@ -14,7 +14,7 @@ mod socket;
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -199,7 +199,7 @@ pub fn start(config: &Config) -> Result<(Media, MediaGuard), StartError> {
     }
     let identity = Identity::generate().map_err(|error| StartError::Certificate(error.to_string()))?;
     let registry = Registry::new(config);
-    let nursery = crate::engines::program(program, config);
+    let nursery = crate::engines::program(program);
     let (launcher, launcher_thread) = Launcher::start(nursery, registry.clone())?;
     let default_pipeline =
         config.default_pipeline.as_deref().and_then(|name| registry.find(name)).map(|(index, _)| index);
@@ -382,15 +382,23 @@ impl PipelineReport {
             description: String::new(),
             state: "idle",
             error: None,
-            path: entry.path.clone(),
+            path: entry
+                .spec
+                .processors
+                .first()
+                .and_then(|processor| processor.source.path())
+                .unwrap_or(Path::new(""))
+                .to_owned(),
         };
         match entry.state() {
             ProcessorState::Idle => {}
             ProcessorState::Loading => processor.state = "loading",
-            ProcessorState::Ready(about) => {
+            ProcessorState::Ready(loaded) => {
                 processor.state = "ready";
-                (processor.name, processor.version, processor.description) =
-                    (about.name, about.version, about.description);
+                if let Some(about) = loaded.processors.into_iter().next() {
+                    (processor.name, processor.version, processor.description) =
+                        (about.name, about.version, about.description);
+                }
             }
             ProcessorState::Failed(text) => {
                 processor.state = "failed";

@@ -138,7 +138,7 @@ impl Run {
     fn nursery_for(&mut self, pipeline: usize) -> Result<usize, String> {
         let state = self.registry.entries().get(pipeline).map(PipelineEntry::state);
         let kind = match &state {
-            Some(ProcessorState::Ready(descriptor)) if descriptor.tasks > 1 => Kind::Once,
+            Some(ProcessorState::Ready(loaded)) if loaded.tasks > 1 => Kind::Once,
             _ => Kind::Forking,
         };
         let is_free = |nursery: &Nursery| !nursery.is_taken && !nursery.is_ending;
@@ -160,7 +160,7 @@ impl Run {
 
     fn spawn(&mut self, pipeline: usize, kind: Kind) -> io::Result<usize> {
         let entry = self.registry.entries().get(pipeline).ok_or_else(|| io::Error::other("no such pipeline"))?;
-        let nursery = Nursery::spawn(&self.program, pipeline, &entry.path, kind)?;
+        let nursery = Nursery::spawn(&self.program, pipeline, &entry.spec, kind)?;
         if kind == Kind::Forking {
             entry.set_state(ProcessorState::Loading);
         }
@@ -287,16 +287,18 @@ impl Run {
         self.fork_waiting(token);
     }
 
-    fn nursery_ready(&mut self, token: usize, about: framegate_wire::Descriptor) {
+    fn nursery_ready(&mut self, token: usize, about: framegate_wire::Loaded) {
         let Some(nursery) = self.nurseries.get_mut(&token) else { return };
         nursery.ready = true;
         let (pipeline, kind) = (nursery.pipeline, nursery.kind);
         if kind == Kind::Once {
             return;
         }
-        tracing::info!(processor = %about.name, version = %about.version, tasks = about.tasks, "processor loaded");
+        for processor in &about.processors {
+            tracing::info!(processor = %processor.name, version = %processor.version, tasks = about.tasks, "processor loaded");
+        }
         let waiting = if about.tasks > 1 {
-            tracing::info!(processor = %about.name, "it starts threads when loaded: each engine is started afresh");
+            tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
             // It cannot fork: its only use was to find that out.
             nursery.kill();
             std::mem::take(&mut nursery.waiting)

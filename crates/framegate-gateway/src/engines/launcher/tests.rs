@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use framegate_wire::{Descriptor, NurseryReply};
+use framegate_wire::{Descriptor, Loaded, NurseryReply};
 use mio::Token;
 
 use super::*;
@@ -34,8 +34,7 @@ impl Stage {
         let pipelines = vec![Pipeline { name: "test".to_owned(), processor: folder.join("test.so") }];
         let config = Config { pipelines, ..Config::default() };
         let registry = Registry::new(&config);
-        let (launcher, thread) =
-            Launcher::start(NurseryProgram { program, readable: Vec::new() }, registry).expect("started");
+        let (launcher, thread) = Launcher::start(NurseryProgram { program }, registry).expect("started");
         let poll = Poll::new().expect("a poll");
         let (mailbox, inbox) = Mailbox::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
         let owner = Owner { mailbox, session: 1, engine: 1 };
@@ -75,14 +74,10 @@ fn say(reply: &NurseryReply) -> String {
 }
 
 fn ready(tasks: u32) -> String {
-    let text = "test".to_owned();
-    say(&NurseryReply::Ready(Descriptor {
-        name: text.clone(),
-        version: text.clone(),
-        description: text,
-        level: 1,
-        tasks,
-    }))
+    let text = String::new;
+    let about =
+        Descriptor { name: "test".to_owned(), version: text(), description: text(), language: text(), level: 1 };
+    say(&NurseryReply::Ready(Loaded { processors: vec![about], tasks, reads_restricted: true }))
 }
 
 /// Waits for one packet; `read` would wait for the end of a line.

@@ -131,14 +131,15 @@ impl Shard {
         let engine = &self.parts.config.engine;
         let entry = self.parts.registry.entries().get(pipeline);
         let processor = entry.map_or_else(|| pipeline_name.to_owned(), |entry| entry.processor_name());
-        let about = match entry.map(|entry| entry.state()) {
-            Some(ProcessorState::Ready(about)) => {
-                json!({ "name": about.name, "version": about.version, "description": about.description })
+        let about = |name: &str, version: &str, description: &str| json!({ "name": name, "version": version, "description": description });
+        let processors: Vec<_> = match entry.map(|entry| entry.state()) {
+            Some(ProcessorState::Ready(loaded)) => {
+                loaded.processors.iter().map(|of| about(&of.name, &of.version, &of.description)).collect()
             }
-            _ => json!({ "name": processor, "version": "", "description": "" }),
+            _ => vec![about(&processor, "", "")],
         };
         let hello = json!({
-            "stream": stream, "pipeline": pipeline_name, "server": env!("CARGO_PKG_VERSION"), "processors": [about],
+            "stream": stream, "pipeline": pipeline_name, "server": env!("CARGO_PKG_VERSION"), "processors": processors,
         });
         let link = LinkConfig {
             addresses: self.parts.sockets.iter().map(|socket| socket.address).collect(),
