@@ -1,62 +1,63 @@
-//! framegate's side of the C interface: what a processor may call, and how it is called.
+//! Processors that are shared libraries in this process: framegate's side of the C interface.
+//!
+//! `side.rs` is what a processor may call, `report.rs` what it says of a frame, `drawing.rs` a picture it gives back,
+//! `table.rs` its parameters; here is how it is called.
 
+mod drawing;
 mod report;
+mod side;
+mod table;
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    ffi::{CStr, CString},
     ptr::NonNull,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use framegate_abi as abi;
-use framegate_codec::{Layout, Matrix, Picture, Range};
 use framegate_wire::{
-    Detection, LogLevel, PixelFormat, Status, Want,
-    limits::{RESULT_DATA_BYTES_MAX, SIDE_MAX, TEXT_BYTES_MAX},
+    Descriptor, LogLevel, Param, ParamKind, ParamValue, ProcessorInfo, Status,
+    limits::{STATE_BYTES_MAX, TEXT_BYTES_MAX},
 };
 
 use crate::{
-    intake::Call,
-    library::{Library, bounded_text},
-    limits::DEADLINE_NS,
-    outbox::Outbox,
+    instance::{Refusal, Said, Setting, Wanted},
+    library::Library,
+    outbox::cut,
 };
-use report::Report;
+use side::{Side, lock, size_of_u32};
+use table::TableError;
 
 /// Why a processor instance could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum CreateError {
-    /// `create` said so.
-    #[error("the processor's create returned {}", StatusText(*.0))]
-    Refused(i32),
+    /// `create` said so, and perhaps why.
+    #[error("its create returned {}{}", StatusText(*.status), Reason(.reason.as_deref()))]
+    Refused { status: i32, reason: Option<String> },
     /// It succeeded without an instance.
-    #[error("the processor's create returned FG_OK but no processor")]
+    #[error("its create returned FG_OK but no processor")]
     Nothing,
     /// The instance is unusable.
-    #[error(
-        "the processor's create gave an fg_processor whose struct_size is too small; set it to sizeof(fg_processor)"
-    )]
+    #[error("its create gave an fg_processor whose struct_size is too small; set it to sizeof(fg_processor)")]
     Size,
     /// There is nothing to call.
-    #[error("the processor's create gave an fg_processor whose process is NULL")]
+    #[error("its create gave an fg_processor whose process is NULL")]
     NoProcess,
+    /// An extension is not as the header says.
+    #[error("its extension {id} has a struct_size that is too small or a function that is NULL")]
+    Extension { id: &'static str },
+    /// Its parameters are not as the header says.
+    #[error("its parameters: {0}")]
+    Params(#[from] TableError),
 }
 
-/// What a processor wants, and whether it writes into pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Wanted {
-    pub(crate) want: Want,
-    pub(crate) writable: bool,
-}
+/// What a processor said before it failed.
+struct Reason<'a>(Option<&'a str>);
 
-/// How one call of `process` or `configure` ended.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    pub(crate) status: Status,
-    pub(crate) detections: Vec<Detection>,
+impl std::fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
 }
 
 /// A status code with its name.
@@ -76,18 +77,10 @@ impl std::fmt::Display for StatusText {
     }
 }
 
-/// What the processor's pointers lead back to. Lives as long as the process, as does the one instance.
-#[derive(Debug)]
-struct Side {
-    host: abi::Host,
-    want_extension: abi::HostWant,
-    out: abi::Out,
-    /// Level 1 has no wants.
-    offers_want: bool,
-    outbox: Arc<Outbox>,
-    wanted: Mutex<Wanted>,
-    report: Mutex<Report>,
-}
+type SetParam = unsafe extern "C" fn(*mut abi::Processor, u32, *const abi::ParamValue) -> i32;
+type SaveState = unsafe extern "C" fn(*mut abi::Processor, *mut std::ffi::c_void, u64) -> i64;
+type LoadState = unsafe extern "C" fn(*mut abi::Processor, u32, *const std::ffi::c_void, u64) -> i32;
+type Receive = unsafe extern "C" fn(*mut abi::Processor, *const std::ffi::c_char, u64) -> i32;
 
 /// One instance of a processor.
 #[derive(Debug)]
@@ -95,29 +88,72 @@ pub(crate) struct Instance {
     processor: NonNull<abi::Processor>,
     process: unsafe extern "C" fn(*mut abi::Processor, *const abi::Frame, *const abi::Out) -> i32,
     side: &'static Side,
+    descriptor: Descriptor,
+    params: Vec<Param>,
+    set: Option<SetParam>,
+    state: Option<State>,
+    receive: Option<Receive>,
+}
+
+/// `fg.state/1` of a processor.
+#[derive(Debug)]
+struct State {
+    version: u32,
+    save: SaveState,
+    load: LoadState,
+    /// What `save` writes into; empty until it is asked for the first time.
+    scratch: Vec<u8>,
+    /// Whether the log has been told that saving fails.
+    is_failing: bool,
 }
 
 impl Instance {
-    /// Calls the processor's `create`.
-    pub(crate) fn create(library: &Library, outbox: Arc<Outbox>, stream: &str) -> Result<Self, CreateError> {
-        let folder = library.image().path().parent().unwrap_or(Path::new("/"));
-        let side = Side::leak(outbox, library.descriptor().level, folder, stream);
+    /// Calls the processor's `create` and reads what the instance offers.
+    pub(crate) fn create(library: &Library, setting: Setting) -> Result<Self, CreateError> {
+        let descriptor = library.descriptor();
+        let side = Side::leak(setting, descriptor.level, library.folder());
         let mut made = std::ptr::null_mut();
         let create = library.create().ok_or(CreateError::Nothing)?;
         // SAFETY: `create` is the function of a checked entry; both pointers are valid, `host` for the process's life.
         let status = unsafe { create(&side.host, &mut made) };
         if status < 0 {
-            return Err(CreateError::Refused(status));
+            return Err(CreateError::Refused { status, reason: lock(&side.last_error).take() });
         }
         let processor = NonNull::new(made).ok_or(CreateError::Nothing)?;
         // SAFETY: the header demands a processor that is valid until `destroy`; its first field is its size.
         let size = unsafe { (&raw const (*processor.as_ptr()).struct_size).read() };
-        if (size as usize) < size_of::<abi::Processor>() {
+        if size < size_of_u32::<abi::Processor>() {
             return Err(CreateError::Size);
         }
         // SAFETY: as above, and the struct is as large as the header's.
         let process = unsafe { processor.as_ref() }.process.ok_or(CreateError::NoProcess)?;
-        Ok(Self { processor, process, side })
+        let (params, set) = match extension::<abi::Params>(processor, abi::EXT_PARAMS, "fg.params/1")? {
+            // SAFETY: the processor vouches for its table, which is unchanged until `destroy`.
+            Some(offered) if offered.count > 0 => (unsafe { table::read(&offered) }?, offered.set),
+            _ => (Vec::new(), None),
+        };
+        if set.is_none() && !params.is_empty() {
+            return Err(CreateError::Extension { id: "fg.params/1" });
+        }
+        let state = extension::<abi::State>(processor, abi::EXT_STATE, "fg.state/1")?.map(State::of).transpose()?;
+        let receive = match extension::<abi::Message>(processor, abi::EXT_MESSAGE, "fg.message/1")? {
+            Some(offered) => Some(offered.receive.ok_or(CreateError::Extension { id: "fg.message/1" })?),
+            None => None,
+        };
+        Ok(Self { processor, process, side, descriptor: descriptor.clone(), params, set, state, receive })
+    }
+
+    /// What the processor is like.
+    pub(crate) fn info(&self) -> ProcessorInfo {
+        let Wanted { want, writable } = self.wanted();
+        ProcessorInfo {
+            descriptor: self.descriptor.clone(),
+            params: self.params.clone(),
+            want,
+            writable,
+            has_state: self.state.is_some(),
+            takes_messages: self.receive.is_some(),
+        }
     }
 
     /// What the processor wants now.
@@ -125,8 +161,78 @@ impl Instance {
         *lock(&self.side.wanted)
     }
 
+    /// Whether the processor has asked for `fg.image/1`.
+    pub(crate) fn returns_image(&self) -> bool {
+        self.side.returns_image()
+    }
+
+    /// Calls `set` of `fg.params/1`.
+    pub(crate) fn set_param(&mut self, index: usize, value: &ParamValue) -> Result<(), String> {
+        let (Some(set), Some(param)) = (self.set, self.params.get_mut(index)) else {
+            return Err("it has no such parameter".to_owned());
+        };
+        let text = match value {
+            ParamValue::Text(text) => CString::new(text.as_str()).map_err(|_| "its text contains a 0".to_owned())?,
+            _ => CString::default(),
+        };
+        let (kind, number) = raw_value(&param.kind, value);
+        let text = if kind == abi::PARAM_TEXT { text.as_ptr() } else { std::ptr::null() };
+        let raw = abi::ParamValue { kind, reserved: 0, number, text };
+        let place = u32::try_from(index).unwrap_or(u32::MAX);
+        // SAFETY: the processor is valid until `destroy`, which takes `self`; the value and its text live through the
+        // call; calls never overlap because of `&mut self`.
+        let status = unsafe { set(self.processor.as_ptr(), place, &raw const raw) };
+        if status < 0 {
+            return Err(format!("the processor refused it with {}", StatusText(status)));
+        }
+        param.value = value.clone();
+        Ok(())
+    }
+
+    /// Calls `load` of `fg.state/1`.
+    pub(crate) fn load_state(&mut self, version: u32, bytes: &[u8]) -> Result<(), String> {
+        let Some(state) = &self.state else { return Err("it keeps no state any more".to_owned()) };
+        // SAFETY: the processor is valid until `destroy`, which takes `self`; the bytes live through the call; calls never
+        // overlap because of `&mut self`.
+        let status =
+            unsafe { (state.load)(self.processor.as_ptr(), version, bytes.as_ptr().cast(), bytes.len() as u64) };
+        if status < 0 { Err(format!("load of version {version} returned {}", StatusText(status))) } else { Ok(()) }
+    }
+
+    /// Calls `save` of `fg.state/1`.
+    pub(crate) fn save_state(&mut self) -> Option<(u32, Vec<u8>)> {
+        let state = self.state.as_mut()?;
+        state.scratch.resize(STATE_BYTES_MAX, 0);
+        let capacity = state.scratch.len() as u64;
+        // SAFETY: the processor is valid until `destroy`, which takes `self`; the memory is as large as said; calls never
+        // overlap because of `&mut self`.
+        let written = unsafe { (state.save)(self.processor.as_ptr(), state.scratch.as_mut_ptr().cast(), capacity) };
+        let problem = match usize::try_from(written) {
+            Ok(length) if length <= STATE_BYTES_MAX => {
+                state.is_failing = false;
+                return (length > 0).then(|| (state.version, state.scratch[..length].to_vec()));
+            }
+            Ok(length) => format!("its state has {length} bytes, at most {STATE_BYTES_MAX}"),
+            Err(_) => format!("save returned {}", StatusText(i32::try_from(written).unwrap_or(i32::MIN))),
+        };
+        if !std::mem::replace(&mut state.is_failing, true) {
+            let text = format!("`{}`: {problem}; a new engine will begin without it", self.descriptor.name);
+            self.side.setting.outbox.log(LogLevel::Warn, &text);
+        }
+        None
+    }
+
+    /// Calls `receive` of `fg.message/1`.
+    pub(crate) fn receive(&mut self, json: &[u8]) -> Result<(), String> {
+        let Some(receive) = self.receive else { return Err("it takes no messages".to_owned()) };
+        // SAFETY: the processor is valid until `destroy`, which takes `self`; the bytes live through the call; calls never
+        // overlap because of `&mut self`.
+        let status = unsafe { receive(self.processor.as_ptr(), json.as_ptr().cast(), json.len() as u64) };
+        if status < 0 { Err(format!("receive returned {}", StatusText(status))) } else { Ok(()) }
+    }
+
     /// Calls `configure`, if there is one.
-    pub(crate) fn configure(&mut self, config: &abi::Config) -> Result<(), Verdict> {
+    pub(crate) fn configure(&mut self, config: &abi::Config) -> Result<(), Refusal> {
         // SAFETY: the processor is valid until `destroy`, which takes `self`.
         let Some(configure) = (unsafe { self.processor.as_ref() }).configure else { return Ok(()) };
         // SAFETY: as above; `config` is valid during the call; calls never overlap because of `&mut self`.
@@ -136,31 +242,29 @@ impl Instance {
         }
         let (width, height) = (config.width, config.height);
         let text = format!("configure returned {} for frames of {width}x{height}", StatusText(status));
-        Err(Verdict { status: Status::Error { code: "processor".to_owned(), text }, detections: Vec::new() })
+        Err(Refusal::of_processor(text))
     }
 
     /// Calls `process`.
-    pub(crate) fn process(&mut self, frame: &abi::Frame) -> Verdict {
-        lock(&self.side.report).clear();
+    pub(crate) fn process(&mut self, frame: &abi::Frame, is_image_wanted: bool) -> Said {
+        self.side.begin(is_image_wanted);
         // SAFETY: the processor is valid until `destroy`, which takes `self`; `frame` and what it points to live through
         // the call, `out` for ever; calls never overlap because of `&mut self`.
         let status = unsafe { (self.process)(self.processor.as_ptr(), frame, &self.side.out) };
         let mut report = lock(&self.side.report);
-        let detections = std::mem::take(&mut report.detections);
         let status = match report.refusal.take() {
-            Some((code, text)) => Status::Error { code: code.to_owned(), text },
-            None if status < 0 => {
-                let text = format!("process returned {}", StatusText(status));
-                Status::Error { code: "processor".to_owned(), text }
-            }
+            Some((code, text)) => Status::Error { code: code.to_owned(), text: cut(&text, TEXT_BYTES_MAX).to_owned() },
+            None if status < 0 => Refusal::of_processor(format!("process returned {}", StatusText(status))).into(),
             None => Status::Ok,
         };
-        Verdict { status, detections }
+        let (detections, data) = (std::mem::take(&mut report.detections), std::mem::take(&mut report.data));
+        drop(report);
+        Said { status, detections, data, image: self.side.image(frame) }
     }
 
-    /// Gives the last call's `data` to `read`.
-    pub(crate) fn with_data<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
-        read(&lock(&self.side.report).data)
+    /// Takes back the memory of an earlier result's data.
+    pub(crate) fn reuse(&mut self, data: Vec<u8>) {
+        lock(&self.side.report).data = data;
     }
 
     /// Calls `destroy`, if there is one.
@@ -174,267 +278,49 @@ impl Instance {
     }
 }
 
-impl Side {
-    fn leak(outbox: Arc<Outbox>, level: u32, folder: &Path, stream: &str) -> &'static Self {
-        let text = |text: &[u8]| CString::new(text).unwrap_or_default().into_raw().cast_const();
-        let (folder, stream) = (text(folder.as_os_str().as_encoded_bytes()), text(stream.as_bytes()));
-        let side = Box::into_raw(Box::new(Self {
-            host: abi::Host {
-                struct_size: size_of_u32::<abi::Host>(),
-                abi_version: abi::ABI_VERSION,
-                context: std::ptr::null_mut(),
-                get_extension: host_extension,
-                log,
-                folder,
-                stream,
-            },
-            want_extension: abi::HostWant { struct_size: size_of_u32::<abi::HostWant>(), reserved: 0, set: set_want },
-            out: abi::Out {
-                struct_size: size_of_u32::<abi::Out>(),
-                reserved: 0,
-                context: std::ptr::null_mut(),
-                detection: add_detection,
-                data: set_data,
-                get_extension: out_extension,
-                error: set_error,
-            },
-            offers_want: level >= 2,
-            outbox,
-            wanted: Mutex::default(),
-            report: Mutex::default(),
-        }));
-        // SAFETY: `side` was just leaked: it is valid for ever, and nothing else points to it yet.
-        unsafe {
-            (*side).host.context = side.cast();
-            (*side).out.context = side.cast();
-            &*side
-        }
-    }
-
-    /// # Safety
-    /// `host` is NULL, or an `fg_host` whose context is that of [`Side::leak`].
-    unsafe fn of_host(host: *const abi::Host) -> Option<&'static Self> {
-        // SAFETY: the caller vouches for `host`; the context is a leaked `Side`.
-        unsafe { host.as_ref()?.context.cast::<Self>().as_ref() }
-    }
-
-    /// # Safety
-    /// `out` is NULL, or an `fg_out` whose context is that of [`Side::leak`].
-    unsafe fn of_out(out: *const abi::Out) -> Option<&'static Self> {
-        // SAFETY: the caller vouches for `out`; the context is a leaked `Side`.
-        unsafe { out.as_ref()?.context.cast::<Self>().as_ref() }
+impl State {
+    fn of(offered: abi::State) -> Result<Self, CreateError> {
+        let (Some(save), Some(load)) = (offered.save, offered.load) else {
+            return Err(CreateError::Extension { id: "fg.state/1" });
+        };
+        Ok(Self { version: offered.version, save, load, scratch: Vec::new(), is_failing: false })
     }
 }
 
-/// The frame a call is made with. `slot` holds the converted picture and must stay borrowed during the call.
-pub(crate) fn frame(call: &Call, layout: &Layout, picture: &Picture<'_>, slot: &mut [u8], flags: u32) -> abi::Frame {
-    let header = &call.header;
-    let signed = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-    let empty = abi::Plane { data: std::ptr::null_mut(), stride_bytes: 0, width: 0, height: 0 };
-    let mut planes = [empty; 4];
-    for (plane, from) in planes.iter_mut().zip(&layout.planes[..layout.plane_count]) {
-        *plane = abi::Plane {
-            data: slot[from.offset..].as_mut_ptr(),
-            stride_bytes: signed(from.stride as u64),
-            width: from.width,
-            height: from.height,
-        };
-    }
-    abi::Frame {
-        struct_size: size_of_u32::<abi::Frame>(),
-        flags,
-        seq: header.seq.0,
-        #[expect(clippy::cast_possible_truncation, reason = "the wire's timestamp is the low half")]
-        rtp_ts: header.rtp_time as u32,
-        dropped_before: call.dropped_before,
-        capture_us: header.capture_us.unwrap_or(abi::CAPTURE_UNKNOWN),
-        received_ns: signed(header.received_ns),
-        deadline_ns: signed(header.received_ns.saturating_add(DEADLINE_NS)),
-        format: layout.format as u32,
-        width: layout.width,
-        height: layout.height,
-        rotation: 0,
-        matrix: match picture.matrix {
-            Matrix::Bt601 => abi::MATRIX_BT601,
-            Matrix::Bt709 => abi::MATRIX_BT709,
-        },
-        range: match picture.range {
-            Range::Limited => abi::RANGE_LIMITED,
-            Range::Full => abi::RANGE_FULL,
-        },
-        plane_count: u32::try_from(layout.plane_count).unwrap_or(0),
-        reserved: 0,
-        planes,
+/// A kind of the interface, and the number of a value that is no text.
+fn raw_value(kind: &ParamKind, value: &ParamValue) -> (u32, f64) {
+    #[expect(clippy::cast_precision_loss, reason = "checked to be a whole number that a double holds, or a short list")]
+    match (kind, value) {
+        (_, ParamValue::Bool(value)) => (abi::PARAM_BOOL, f64::from(u8::from(*value))),
+        (_, ParamValue::Int(value)) => (abi::PARAM_INT, *value as f64),
+        (_, ParamValue::Float(value)) => (abi::PARAM_FLOAT, *value),
+        (_, ParamValue::Color(value)) => (abi::PARAM_COLOR, f64::from(*value)),
+        (ParamKind::Choice(choices), ParamValue::Text(text)) => {
+            let index = choices.iter().position(|choice| choice == text).unwrap_or(0);
+            (abi::PARAM_ENUM, index as f64)
+        }
+        (_, ParamValue::Text(_)) => (abi::PARAM_TEXT, 0.0),
     }
 }
 
-/// The configuration that announces frames of `layout`.
-pub(crate) fn config(layout: &Layout, picture: &Picture<'_>) -> abi::Config {
-    abi::Config {
-        struct_size: size_of_u32::<abi::Config>(),
-        format: layout.format as u32,
-        width: layout.width,
-        height: layout.height,
-        source_width: picture.size.width,
-        source_height: picture.size.height,
+/// A copy of an extension that the processor offers.
+fn extension<T: Copy>(
+    processor: NonNull<abi::Processor>,
+    id: &'static CStr,
+    name: &'static str,
+) -> Result<Option<T>, CreateError> {
+    // SAFETY: the processor is valid until `destroy`.
+    let Some(get) = (unsafe { processor.as_ref() }).get_extension else { return Ok(None) };
+    // SAFETY: as above; `id` ends with 0.
+    let offered = unsafe { get(processor.as_ptr(), id.as_ptr()) }.cast::<T>();
+    if offered.is_null() {
+        return Ok(None);
     }
-}
-
-const fn size_of_u32<T>() -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "structs of the interface have some hundred bytes")]
-    let size = size_of::<T>() as u32;
-    size
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Defines functions that processors call: none lets a panic out into foreign frames.
-macro_rules! callbacks {
-    ($(
-        $(#[$doc:meta])*
-        fn $name:ident($($argument:ident: $kind:ty),*) -> $answer:ty, after a panic $fallback:expr, $body:block
-    )*) => {$(
-        $(#[$doc])*
-        unsafe extern "C" fn $name($($argument: $kind),*) -> $answer {
-            catch_unwind(AssertUnwindSafe(|| $body)).unwrap_or($fallback)
-        }
-    )*};
-}
-
-callbacks! {
-    /// `fg_host.get_extension`. # Safety: as the header says.
-    fn host_extension(host: *const abi::Host, id: *const c_char) -> *const c_void, after a panic std::ptr::null(), {
-        // SAFETY: the processor passes the host it was given, and a text or NULL.
-        let (side, id) = unsafe { (Side::of_host(host), if id.is_null() { c"" } else { CStr::from_ptr(id) }) };
-        match side {
-            Some(side) if side.offers_want && id == abi::EXT_WANT => (&raw const side.want_extension).cast(),
-            _ => std::ptr::null(),
-        }
+    // SAFETY: every extension of the header begins with its size; it is read before the rest.
+    let size = unsafe { offered.cast::<u32>().read() };
+    if size < size_of_u32::<T>() {
+        return Err(CreateError::Extension { id: name });
     }
-
-    /// `fg_host.log`. # Safety: as the header says.
-    fn log(host: *const abi::Host, level: i32, text: *const c_char) -> (), after a panic (), {
-        // SAFETY: the processor passes the host it was given.
-        let Some(side) = (unsafe { Side::of_host(host) }) else { return };
-        if text.is_null() {
-            return;
-        }
-        // SAFETY: the text ends with 0, as the header demands; no more than the limit is read.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(text.cast::<u8>(), libc::strnlen(text, TEXT_BYTES_MAX))
-        };
-        let level = match level {
-            abi::LOG_ERROR => LogLevel::Error,
-            abi::LOG_WARN => LogLevel::Warn,
-            abi::LOG_DEBUG => LogLevel::Debug,
-            _ => LogLevel::Info,
-        };
-        side.outbox.log(level, String::from_utf8_lossy(bytes).trim_end());
-    }
-
-    /// `fg_host_want.set`. # Safety: as the header says.
-    fn set_want(host: *const abi::Host, want: *const abi::Want) -> i32, after a panic abi::ERROR, {
-        // SAFETY: the processor passes the host it was given, and NULL or a want whose first field is its size.
-        let (side, size) = unsafe {
-            (Side::of_host(host), if want.is_null() { 0 } else { (&raw const (*want).struct_size).read() })
-        };
-        let Some(side) = side else { return abi::ERROR_ARGUMENT };
-        if size < size_of_u32::<abi::Want>() {
-            return abi::ERROR_ARGUMENT;
-        }
-        // SAFETY: it is at least as large as the struct.
-        let want = unsafe { want.read() };
-        match parse_want(&want) {
-            Ok(wanted) => {
-                *lock(&side.wanted) = wanted;
-                abi::OK
-            }
-            Err(status) => status,
-        }
-    }
-
-    /// `fg_out.detection`. # Safety: as the header says.
-    fn add_detection(out: *const abi::Out, detection: *const abi::Detection) -> i32, after a panic abi::ERROR, {
-        // SAFETY: the processor passes the out it was given, and NULL or a detection whose first field is its size.
-        let (side, size) = unsafe {
-            (Side::of_out(out), if detection.is_null() { 0 } else { (&raw const (*detection).struct_size).read() })
-        };
-        let Some(side) = side else { return abi::ERROR_ARGUMENT };
-        let mut report = lock(&side.report);
-        if size < size_of_u32::<abi::Detection>() {
-            return report.refuse_struct();
-        }
-        // SAFETY: it is at least as large as the struct; the label is NULL or ends with 0; there are as many keypoints
-        // as it says, or none when the pointer is NULL.
-        let (raw, label, keypoints) = unsafe {
-            let raw = detection.read();
-            let count = raw.keypoint_count.min(abi::KEYPOINTS_MAX) as usize;
-            let keypoints: &[abi::Keypoint] =
-                if raw.keypoints.is_null() { &[] } else { std::slice::from_raw_parts(raw.keypoints, count) };
-            (raw, bounded_text(raw.label, framegate_wire::limits::LABEL_BYTES_MAX), keypoints)
-        };
-        report.add(&raw, label, keypoints)
-    }
-
-    /// `fg_out.data`. # Safety: as the header says.
-    fn set_data(out: *const abi::Out, json: *const c_char, length: u64) -> i32, after a panic abi::ERROR, {
-        // SAFETY: the processor passes the out it was given.
-        let Some(side) = (unsafe { Side::of_out(out) }) else { return abi::ERROR_ARGUMENT };
-        let mut report = lock(&side.report);
-        if json.is_null() && length > 0 {
-            return report.refuse_null_data();
-        }
-        match usize::try_from(length) {
-            Ok(length) if length <= RESULT_DATA_BYTES_MAX => {
-                if length == 0 {
-                    return report.set_data(&[]);
-                }
-                // SAFETY: not NULL, and the processor says that many bytes are there.
-                report.set_data(unsafe { std::slice::from_raw_parts(json.cast(), length) })
-            }
-            _ => report.refuse_large_data(length),
-        }
-    }
-
-    /// `fg_out.error`. # Safety: as the header says.
-    fn set_error(out: *const abi::Out, text: *const c_char) -> i32, after a panic abi::ERROR, {
-        // SAFETY: the processor passes the out it was given.
-        let Some(side) = (unsafe { Side::of_out(out) }) else { return abi::ERROR_ARGUMENT };
-        let mut report = lock(&side.report);
-        if text.is_null() {
-            return report.refuse_struct();
-        }
-        // SAFETY: the text ends with 0, as the header demands; no more than the limit is read.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(text.cast::<u8>(), libc::strnlen(text, TEXT_BYTES_MAX))
-        };
-        report.refusal = Some(("processor", String::from_utf8_lossy(bytes).trim_end().to_owned()));
-        abi::OK
-    }
-
-    /// `fg_out.get_extension`. # Safety: as the header says.
-    fn out_extension(_out: *const abi::Out, _id: *const c_char) -> *const c_void, after a panic std::ptr::null(), {
-        std::ptr::null()
-    }
-}
-
-fn parse_want(want: &abi::Want) -> Result<Wanted, i32> {
-    let format = match want.format {
-        0 | 1 => PixelFormat::Bgr24,
-        2 => PixelFormat::Rgb24,
-        3 => PixelFormat::Bgra,
-        4 => PixelFormat::Gray8,
-        5 => PixelFormat::I420,
-        6 => PixelFormat::Nv12,
-        _ => return Err(abi::ERROR_UNSUPPORTED),
-    };
-    if want.width > SIDE_MAX || want.height > SIDE_MAX {
-        return Err(abi::ERROR_LIMIT);
-    }
-    let (width, height, rate_millihertz) = (want.width, want.height, want.rate_millihertz);
-    let writable = want.flags & abi::WANT_WRITABLE != 0;
-    Ok(Wanted { want: Want { width, height, format, rate_millihertz }, writable })
+    // SAFETY: it is as large as the struct and lives until `destroy`, as the header demands.
+    Ok(Some(unsafe { offered.read() }))
 }
