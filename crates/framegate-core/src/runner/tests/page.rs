@@ -147,10 +147,10 @@ fn a_flood_of_wishes_is_bounded_and_answered() {
     let (mut runner, now) = with(&["a"]);
     told(&mut runner, "");
     let (mut answered, mut waiting) = (0, 0);
-    for step in 0..1000_u64 {
-        runner.set_params(now.after(Duration::from_millis(step)), wish(&[("threshold", "0.1")]));
+    for step in 0..1000_usize {
+        runner.set_params(now.after(Duration::from_millis(step as u64)), wish(&[("threshold", "0.1")]));
         answered += told(&mut runner, "params").len();
-        waiting = 1 + step as usize - answered;
+        waiting = 1 + step - answered;
         assert!(waiting <= PARAMS_PER_SECOND_MAX as usize);
     }
     assert_eq!(waiting, PARAMS_PER_SECOND_MAX as usize);
