@@ -18,7 +18,9 @@ mod decode;
 mod encode;
 #[expect(unsafe_code, reason = "the one door to C libraries; see the house rules on unsafe code")]
 mod ffi;
+mod image;
 pub mod ivf;
+pub mod jpeg;
 mod layout;
 mod media;
 mod mux;
@@ -35,6 +37,7 @@ pub mod y4m;
 pub use convert::{ConvertError, Converter};
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, EncodeFormat, Encoded, Encoder, EncoderSettings, Keyframe};
+pub use image::Image;
 pub use layout::{Layout, LayoutError, PlaneLayout};
 pub use media::{MEDIA_RATE_HZ, Media, MediaError, MediaInfo, MediaStep};
 pub use mux::{VideoError, VideoFile, VideoFormat};
