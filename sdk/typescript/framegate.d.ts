@@ -87,7 +87,8 @@ export type ParamValue = boolean | number | string;
 export interface Param {
   /** Unique within its processor. */
   id: string;
-  label: string;
+  /** For people; absent: the id. */
+  label?: string;
   group?: string;
   description?: string;
   unit?: string;
