@@ -26,7 +26,7 @@ const isMeasured = (cost) => cost != null && cost.frames > 0;
 /** Cost of a whole pipeline; the 95 % of parts do not add up, so only the medians are added. @param {Pipeline} pipeline */
 function costOf({ processors }) {
   if (!processors.length || !processors.every(({ cost }) => isMeasured(cost))) return 'not measured yet';
-  return duration(processors.reduce((sum, { cost }) => sum + (cost?.p50_us ?? 0), 0));
+  return `${duration(processors.reduce((sum, { cost }) => sum + (cost?.p50_us ?? 0), 0))} a frame`;
 }
 
 /** @param {Cost | null | undefined} cost */
@@ -139,14 +139,14 @@ function facts({ processors }) {
   const [first] = processors;
   if (!first) return [];
   const one = processors.length === 1;
-  /** @type {[string, Node | string | undefined][]} */ const rows = [
-    ['Cost', one ? costText(first.cost) : make('ol', 'steps', ...processors.map(step))],
+  /** @type {[string, Node | string | false | undefined][]} */ const rows = [
+    ['Cost', one && costText(first.cost)],
     ['Process', first.isolation && isolationText(first.isolation)],
     ['Sandbox', first.sandbox ? sandboxText(first.sandbox) : undefined],
-    ['From', one && first.source ? make('code', '', first.source) : undefined],
+    ['From', one && first.source && path(first.source)],
   ];
-  return [make('dl', 'facts', ...rows.filter(([, value]) => value).map(([name, value]) =>
-    make('div', '', make('dt', '', name), make('dd', '', value))))];
+  return [...one ? [] : [make('ol', 'steps', ...processors.map(step))], make('dl', 'facts', ...rows.filter(([, value]) => value).map(([name, value]) =>
+    make('div', '', make('dt', '', name), make('dd', '', value || ''))))];
 }
 
 /** One processor of a chain. @param {Processor} processor */
@@ -154,7 +154,12 @@ function step({ name, version, description, language, cost, state, source }) {
   const measured = isMeasured(cost) || state === 'ready' ? costText(cost) : STATES.get(state) ?? state;
   const about = [LANGUAGES.get(language ?? '') ?? language, version].filter(Boolean).join(' ');
   return make('li', '', make('p', '', make('b', '', name), ' ', make('small', '', about)),
-    make('p', 'step-cost', measured), description && make('p', 'quiet', description), source && make('code', '', source));
+    make('p', 'step-cost', measured), description && make('p', 'quiet', description), source && path(source));
+}
+
+/** A path that is broken where its folders are. @param {string} text */
+function path(text) {
+  return make('code', '', ...text.split(/(?<=\/)/).flatMap((part) => [part, make('wbr')]));
 }
 
 /** A reason in the first line, and what a compiler or an interpreter said below. @param {Processor} processor
