@@ -8,7 +8,8 @@ use crate::ledger::{Entry, Missed};
 
 /// The part of a result that never changes: everything but `timing.total`, the counts and the missed frames.
 ///
-/// `data` is JSON already checked; `names` are the stream's and the processor's, free of characters JSON escapes.
+/// `data` is JSON already checked. `stream` and `processor` are free of characters JSON escapes; `processor` is the names
+/// of a chain's processors joined by `+`, as [`unique_names`](crate::schema::unique_names) makes them.
 #[must_use]
 pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &ResultHeader, data: &str) -> String {
     let mut out = String::with_capacity(384 + data.len() + header.detections.len() * 96);
@@ -45,6 +46,14 @@ pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &Result
         timing.convert_us,
         timing.process_us
     );
+    if !header.processors_us.is_empty() {
+        out.push_str(r#","processors":{"#);
+        for (index, (name, took_us)) in processor.split('+').zip(&header.processors_us).enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            let _ = write!(out, r#"{comma}"{name}":{took_us}"#);
+        }
+        out.push('}');
+    }
     out
 }
 
@@ -141,16 +150,40 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_result_is_json_as_documented() {
-        let entry = Entry {
+    fn entry() -> Entry {
+        Entry {
             seq: Seq(412),
             epoch: Epoch(1),
             rtp: 3_217_533_095,
             capture_us: Some(1_795_333_940_123_456),
             received_ns: 1_000_000,
             assembled_ns: 1_210_000,
+        }
+    }
+
+    #[test]
+    fn a_chain_tells_the_time_of_each() {
+        let header = ResultHeader {
+            seq: Seq(412),
+            status: Status::Ok,
+            width: 640,
+            height: 480,
+            dropped_before: 0,
+            timing: Timing::default(),
+            processors_us: vec![7, 9],
+            detections: Vec::new(),
         };
+        let mut text = result_body("s-1", "edges+edges-2+faces", &entry(), &header, "");
+        finish_result(&mut text, 1490, 1, &Counts::default(), 0, &[]);
+        let value: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
+        assert_eq!(value["processor"], "edges+edges-2+faces");
+        assert_eq!(value["timing"]["processors"], serde_json::json!({"edges": 7, "edges-2": 9}));
+        assert_eq!(value["timing"]["total"], 1490);
+    }
+
+    #[test]
+    fn a_result_is_json_as_documented() {
+        let entry = entry();
         let header = ResultHeader {
             seq: Seq(412),
             status: Status::Error { code: "processor".into(), text: "a \"quoted\" text".into() },
