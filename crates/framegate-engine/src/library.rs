@@ -129,9 +129,15 @@ pub(crate) struct Image {
 impl Image {
     /// Copies the file at `path`.
     pub(crate) fn copy(path: &Path) -> Result<Self, LoadError> {
-        let read = |source| LoadError::Read { path: path.to_owned(), source };
+        Self::copy_as(path, path)
+    }
+
+    /// Copies `file` for a processor that people know by `path`, such as the source it was compiled from; its folder is
+    /// that of `path`.
+    pub(crate) fn copy_as(file: &Path, path: &Path) -> Result<Self, LoadError> {
+        let read = |source| LoadError::Read { path: file.to_owned(), source };
         let mut bytes = Vec::new();
-        File::open(path).map_err(read)?.take(PROCESSOR_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+        File::open(file).map_err(read)?.take(PROCESSOR_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > PROCESSOR_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.to_owned() });
         }
