@@ -6,12 +6,21 @@ use framegate_wire::{Counts, Detection, DropReason, Outcome, ResultHeader, SkipR
 
 use crate::ledger::{Entry, Missed};
 
-/// The part of a result that never changes: everything but `timing.total`, the counts and the missed frames.
+/// The part of a result that never changes: everything but `timing.total`, the counts and the missed frames. To be
+/// completed by [`finish_result`].
 ///
 /// `data` is JSON already checked. `stream` and `processor` are free of characters JSON escapes; `processor` is the names
 /// of a chain's processors joined by `+`, as [`unique_names`](crate::schema::unique_names) makes them.
 #[must_use]
 pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &ResultHeader, data: &str) -> String {
+    let mut out = result_facts(stream, processor, entry, header, data);
+    write_timing(&mut out, processor, entry, header);
+    out
+}
+
+/// The part of a result that is the same each time the same frame is processed: [`result_body`] without times.
+#[must_use]
+pub fn result_facts(stream: &str, processor: &str, entry: &Entry, header: &ResultHeader, data: &str) -> String {
     let mut out = String::with_capacity(384 + data.len() + header.detections.len() * 96);
     let capture = entry.capture_us.map_or_else(|| "null".to_owned(), |us| us.to_string());
     // Writing to a String cannot fail, so the results of `write!` carry nothing.
@@ -35,10 +44,15 @@ pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &Result
         write_detection(&mut out, detection);
     }
     let data = if data.is_empty() { "null" } else { data };
+    let _ = write!(out, r#"],"data":{data}"#);
+    out
+}
+
+fn write_timing(out: &mut String, processor: &str, entry: &Entry, header: &ResultHeader) {
     let timing = &header.timing;
     let _ = write!(
         out,
-        r#"],"data":{data},"timing":{{"assemble":{},"queue":{},"decode":{},"wait":{},"convert":{},"process":{}"#,
+        r#","timing":{{"assemble":{},"queue":{},"decode":{},"wait":{},"convert":{},"process":{}"#,
         entry.assembled_ns.saturating_sub(entry.received_ns) / 1000,
         timing.queue_us,
         timing.decode_us,
@@ -54,7 +68,6 @@ pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &Result
         }
         out.push('}');
     }
-    out
 }
 
 /// Completes a [`result_body`] at the moment it is handed over.
@@ -69,6 +82,13 @@ pub fn finish_result(
     let _ = write!(body, r#","total":{total_us}}},"#);
     write_counts_and_missed(body, received, counts, undelivered, missed);
     body.push('}');
+}
+
+/// Completes [`result_facts`] without times.
+pub fn finish_facts(facts: &mut String, received: u64, counts: &Counts, missed: &[Missed]) {
+    facts.push(',');
+    write_counts_and_missed(facts, received, counts, 0, missed);
+    facts.push('}');
 }
 
 /// `{"counts":…,"missed":…}`, the data of a `counts` control message.
