@@ -10,7 +10,7 @@ from pathlib import Path
 import clips
 import face_clip
 import scenes
-from framegate import PICTURES, ROOT, RunFailed, box_around, framegate, overlap, run
+from framegate_run import PICTURES, ROOT, RunFailed, box_around, framegate, overlap, run
 
 OVERLAP_MIN = 0.7
 CORNER_MAX = 0.015  # fractions of the picture: ten pixels across, seven down
