@@ -72,11 +72,12 @@ def tags(count=6):
 def pan(count=8, step=(3.0, -2.0)):
     """The camera moves evenly: everything in the picture moves by `step` pixels a frame."""
     photograph = skimage.data.coffee() / 255.0
-    photograph = np.pad(photograph, ((60, 60), (60, 60), (0, 0)), mode="reflect")
+    scale = 0.8  # pixels of the photograph for one of ours
     scene = Scene()
     for index in range(count):
-        left, top = 40 - step[0] * index, 40 - step[1] * index
-        scene.pictures.append(to_bytes(view(photograph, np.array([[1, 0, left], [0, 1, top], [0, 0, 1]]))))
+        left, top = 40 - scale * step[0] * index, 2 - scale * step[1] * index
+        to_photograph = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
+        scene.pictures.append(to_bytes(view(photograph, to_photograph)))
         scene.known.append({"flow_px": list(step) if index else None})
     return scene
 
