@@ -15,7 +15,9 @@ mod decode;
 mod encode;
 #[expect(unsafe_code, reason = "the one door to C libraries; see the house rules on unsafe code")]
 mod ffi;
+mod image;
 pub mod ivf;
+pub mod jpeg;
 mod layout;
 pub mod number_bar;
 mod picture;
@@ -29,6 +31,7 @@ pub mod y4m;
 pub use convert::{ConvertError, Converter};
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, EncodeFormat, Encoded, Encoder, EncoderSettings, Keyframe};
+pub use image::Image;
 pub use layout::{Layout, LayoutError, PlaneLayout};
 pub use picture::{I420Image, Matrix, Picture, PlaneRef, Range};
 pub use scene::{Numbering, Scene, SceneKind};

@@ -2,6 +2,22 @@
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+/// The time processors see through `fg.clock/1`.
+#[derive(Debug, Clone)]
+pub(crate) enum Clock {
+    /// The machine's.
+    Live,
+}
+
+impl Clock {
+    /// Nanoseconds that never go back.
+    pub(crate) fn now_ns(&self) -> i64 {
+        match self {
+            Self::Live => i64::try_from(now_ns()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
 /// Monotonic time in nanoseconds, comparable with the gateway's.
 pub(crate) fn now_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))

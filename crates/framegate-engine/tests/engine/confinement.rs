@@ -66,8 +66,8 @@ fn only_granted_files_can_be_read() {
     std::fs::write(&file, b"weights").unwrap();
     let source = source.replace("getenv(\"FG_TEST_GRANTED\")", &format!("\"{}\"", file.display()));
     let library = folder.compile("test", &source, &[]);
-    let spec = PipelineSpec { readable: vec![granted.0.clone()], ..pipeline(&library) };
-    let mut nursery = Nursery::start_spec(&spec, &[]);
+    let pipeline = PipelineSpec { readable: vec![granted.0.clone()], ..pipeline(&library) };
+    let mut nursery = Nursery::start_pipeline(&pipeline, &[]);
     nursery.ready();
     let (_, data) = first_data(&mut nursery);
     let refused = if has_landlock() { libc::EACCES } else { 0 };

@@ -34,7 +34,7 @@ fn pkg_config(modules: &[&str]) -> String {
 
 /// Three frames through a processor; each must be `ok` with `expected` as its data.
 fn works(library: &Path, readable: Vec<PathBuf>, expected: &str) {
-    let mut nursery = Nursery::start_spec(&PipelineSpec { readable, ..pipeline(library) }, &[]);
+    let mut nursery = Nursery::start_pipeline(&PipelineSpec { readable, ..pipeline(library) }, &[]);
     nursery.ready();
     let mut engine = nursery.fork_ready();
     for (seq, unit) in (1..).zip(clip(320, 240, 3)) {

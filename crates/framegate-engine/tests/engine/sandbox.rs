@@ -34,7 +34,7 @@ fn attempt(calls: &[&str], readable: &[&Folder]) -> Vec<i64> {
     let library = folder.compile("test", &source, &[]);
     let spec =
         PipelineSpec { readable: readable.iter().map(|folder| folder.0.clone()).collect(), ..pipeline(&library) };
-    let mut nursery = Nursery::start_spec(&spec, &[]);
+    let mut nursery = Nursery::start_pipeline(&spec, &[]);
     nursery.ready();
     let mut engine = nursery.fork_ready();
     let (result, data) = engine.process(1, &picture());

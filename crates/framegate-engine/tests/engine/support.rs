@@ -111,10 +111,10 @@ impl Nursery {
     }
 
     pub(crate) fn start(library: &Path, arguments: &[&str]) -> Self {
-        Self::start_spec(&pipeline(library), arguments)
+        Self::start_pipeline(&pipeline(library), arguments)
     }
 
-    pub(crate) fn start_spec(pipeline: &PipelineSpec, arguments: &[&str]) -> Self {
+    pub(crate) fn start_pipeline(pipeline: &PipelineSpec, arguments: &[&str]) -> Self {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let pipeline = serde_json::to_string(pipeline).unwrap();
