@@ -26,8 +26,8 @@
  *   ever. Nobody frees the other's memory.
  * - [process] calls of one instance never overlap, but the thread may change between them. [any] may be called from
  *   any thread between create and destroy.
- * - No C++ exception may leave a call. FG_PROCESSOR catches them and answers FG_ERROR; a level-2 processor catches its
- *   own.
+ * - No C++ exception may leave a call. FG_PROCESSOR makes error results of them, and so does framegate.hpp; a level-2
+ *   processor of this header catches its own.
  * - Results are 0 or positive for success and negative for errors; unknown positive values mean success.
  * - Text is UTF-8 and ends with 0, and is NULL only where a comment allows it. Sizes are in pixels; every other
  *   quantity has its unit in its name.
@@ -42,6 +42,7 @@
 #include <stdio.h>
 
 #ifdef __cplusplus
+#include <exception>
 extern "C" {
 #define FG_EXPORT extern "C" __attribute__((visibility("default")))
 #else
@@ -405,14 +406,17 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
     FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), FG_ABI_VERSION, &fg_descriptor_1, CREATE};
 
 #if defined(__cpp_exceptions)
-#define FG_GUARD(CALL)   \
-    try {                \
-        return CALL;     \
-    } catch (...) {      \
-        return FG_ERROR; \
-    }
+#define FG_GUARD(OUT, CALL)                                             \
+    try {                                                               \
+        return CALL;                                                    \
+    } catch (const std::exception &fg_caught) {                         \
+        (OUT)->error((OUT), fg_caught.what());                          \
+    } catch (...) {                                                     \
+        (OUT)->error((OUT), "an exception that is no std::exception");  \
+    }                                                                   \
+    return FG_ERROR;
 #else
-#define FG_GUARD(CALL) return CALL;
+#define FG_GUARD(OUT, CALL) return CALL;
 #endif
 
 /* Exports one function `int32_t FUNCTION(const fg_frame *, const fg_out *)` as a whole processor (level 1). Use once,
@@ -420,7 +424,7 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
 #define FG_PROCESSOR(NAME, VERSION, DESCRIPTION, FUNCTION)                                                       \
     static int32_t fg_simple_process(fg_processor *self, const fg_frame *frame, const fg_out *out) {             \
         (void)self;                                                                                              \
-        FG_GUARD(FUNCTION(frame, out))                                                                           \
+        FG_GUARD(out, FUNCTION(frame, out))                                                                      \
     }                                                                                                            \
     static void fg_simple_destroy(fg_processor *self) { (void)self; }                                            \
     static int32_t fg_simple_create(const fg_host *host, fg_processor **made) {                                  \
