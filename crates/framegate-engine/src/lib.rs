@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod bridge;
 mod chain;
 mod clock;
 pub mod confinement;
@@ -15,6 +16,7 @@ mod engine;
 mod inbox;
 mod instance;
 pub mod intake;
+mod interpreter;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;
 pub mod limits;

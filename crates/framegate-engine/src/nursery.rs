@@ -7,14 +7,16 @@
 mod child;
 mod control;
 pub(crate) mod fault;
+pub(crate) mod python;
 
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
-use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
+use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode as FileMode, OFlags},
@@ -27,7 +29,9 @@ use crate::{
     limits::ENGINES_MAX,
     outbox::cut,
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
-    sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
+    sandbox::{
+        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+    },
 };
 use child::{Child, Roots};
 use control::{Control, Fork};
@@ -73,6 +77,8 @@ enum Failure {
     Filter(#[from] FilterError),
     #[error("engine: {0}")]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Python(#[from] python::HostError),
 }
 
 /// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
@@ -96,7 +102,7 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
     };
     let about = framegate_wire::Loaded {
         processors: ground.loaded.descriptors(),
-        tasks: tasks(),
+        tasks: ground.tasks(options),
         reads_restricted: ground.reads == Reads::Restricted,
     };
     let lost = |error| Failure::System("answering on the control socket", error);
@@ -111,6 +117,30 @@ struct Ground {
     filter: EngineFilter,
     policy: Policy,
     reads: Reads,
+    /// What runs the Python processors, if there are any.
+    python: Option<python::Host>,
+    /// Tasks of the process that has imported them.
+    python_tasks: u32,
+}
+
+impl Ground {
+    /// Gives the next engine what it needs of other processes; what processors print there goes to `log`.
+    fn connect(&self, log: BorrowedFd<'_>) -> Result<(), Errno> {
+        let link = self.python.as_ref().map(|host| host.connect(log)).transpose()?;
+        self.loaded.link.replace(link);
+        Ok(())
+    }
+
+    /// Tasks that a fork would lose, and the one that forks. A process that serves all streams is not forked.
+    fn tasks(&self, options: &Options) -> u32 {
+        let is_forked = options.pipeline.isolation == Isolation::Process;
+        tasks().max(if is_forked { self.python_tasks } else { 0 })
+    }
+
+    /// Lets go of what the engine that was just forked has taken.
+    fn disconnect(&self) {
+        self.loaded.link.take();
+    }
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
@@ -130,16 +160,33 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
-    let reads = confine_nursery(&policy)?;
-    let loaded = resolve::load(&options.pipeline.name, prepared)?;
+    let reads = restrict_nursery(&policy)?;
+    let (isolation, mode) = (options.pipeline.isolation, options.mode);
+    let start = |plan| python::Host::start(&plan, &package(), &policy, &filter, isolation, mode);
+    let mut python = resolve::python(&prepared).map(start).transpose()?;
+    confine_nursery_calls()?;
+    let (described, python_tasks) = match &mut python {
+        Some(host) => {
+            let about = host.ready()?;
+            (about.infos, about.tasks)
+        }
+        None => (Vec::new(), 0),
+    };
+    let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads })
+    Ok(Ground { loaded, filter, policy, reads, python, python_tasks })
+}
+
+/// The folder of the Python package with the host's code.
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/python")
 }
 
 /// What the pipeline may read, and what its processors need for themselves.
 fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
     let own = prepared.iter().flat_map(|processor| processor.readable.iter().cloned());
-    Policy { readable: own.chain(pipeline.readable.iter().cloned()).collect() }
+    let package = prepared.iter().any(Prepared::is_python).then(package);
+    Policy { readable: own.chain(package).chain(pipeline.readable.iter().cloned()).collect() }
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.
@@ -170,6 +217,10 @@ impl Nursery {
     fn serve(mut self) -> Result<(), Errno> {
         loop {
             let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
+            waited.extend(
+                self.ground.python.iter().map(|host| PollFd::from_borrowed_fd(host.control(), PollFlags::empty())),
+            );
+            let others = waited.len();
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
             match poll(&mut waited, None) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -178,6 +229,10 @@ impl Nursery {
             let is_ready: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(waited);
             self.reap()?;
+            if is_ready[1..others].contains(&true) {
+                // Its engines end with it, and no more can be made here.
+                return Err(Errno::PIPE);
+            }
             if is_ready.first() == Some(&true) {
                 match self.control.receive()? {
                     Some(fork) => self.fork(fork)?,
@@ -236,6 +291,9 @@ impl Nursery {
     }
 
     fn become_engine(&mut self, engine: u64, roots: Roots) -> Result<(), Errno> {
+        if let Err(error) = self.ground.connect(roots.log.as_fd()) {
+            return self.refuse(engine, &format!("connecting it to its Python process: {error}"));
+        }
         let pid: Pid = getpid();
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let reply = NurseryReply::Forked { engine, pid: pid.as_raw_nonzero().get().cast_unsigned() };

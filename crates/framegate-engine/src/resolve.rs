@@ -1,10 +1,14 @@
 //! From a pipeline's text to loaded processors: [`resolve`] before the sandbox is on, [`load`] inside it.
 
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
 
-use framegate_wire::{Descriptor, PipelineSpec, Source, limits::PROCESSORS_MAX};
+use framegate_wire::{Descriptor, PipelineSpec, ProcessorInfo, Source, limits::PROCESSORS_MAX};
 
-use crate::library::{Image, Library, LoadError};
+use crate::{
+    bridge::link::Link,
+    interpreter::{Interpreter, InterpreterError},
+    library::{Image, Library, LoadError},
+};
 
 /// Why a pipeline's processors cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -14,11 +18,17 @@ pub(crate) enum ResolveError {
     #[error("pipeline `{pipeline}` has {count} processors; it takes 1 to {PROCESSORS_MAX}")]
     Count { pipeline: String, count: usize },
     /// Nothing here runs it.
-    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so) it can")]
+    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so) and Python files (.py) it can")]
     Unsupported(Source),
     /// A library cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Nothing runs Python.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The Python host did not describe all of its processors.
+    #[error("the Python process described fewer processors than the pipeline has")]
+    Undescribed,
 }
 
 /// A processor that is found but not loaded.
@@ -31,11 +41,42 @@ pub(crate) struct Prepared {
     params: BTreeMap<String, String>,
 }
 
+impl Prepared {
+    /// Whether a Python interpreter runs it.
+    pub(crate) fn is_python(&self) -> bool {
+        matches!(self.program, PreparedProgram::Python { .. })
+    }
+}
+
 /// What a processor is made of, before it is loaded.
 #[derive(Debug)]
 enum PreparedProgram {
     /// A shared library: the same copy for every processor that names the same file.
     Library(Rc<Image>),
+    /// A Python file, and which of its processors.
+    Python { file: PathBuf, processor: Option<String>, interpreter: Rc<Interpreter> },
+}
+
+/// What a pipeline's Python processors need.
+#[derive(Debug)]
+pub(crate) struct PythonPlan {
+    /// What runs them.
+    pub(crate) interpreter: Rc<Interpreter>,
+    /// Files, and which of their processors, in the pipeline's order.
+    pub(crate) processors: Vec<(PathBuf, Option<String>)>,
+}
+
+/// The Python processors among these, if any.
+pub(crate) fn python(prepared: &[Prepared]) -> Option<PythonPlan> {
+    let mut plan: Option<PythonPlan> = None;
+    for Prepared { program, .. } in prepared {
+        if let PreparedProgram::Python { file, processor, interpreter } = program {
+            let interpreter = Rc::clone(interpreter);
+            let plan = plan.get_or_insert(PythonPlan { interpreter, processors: Vec::new() });
+            plan.processors.push((file.clone(), processor.clone()));
+        }
+    }
+    plan
 }
 
 /// The processors of a pipeline, loaded.
@@ -45,6 +86,8 @@ pub(crate) struct Loaded {
     pub(crate) pipeline: String,
     /// In the pipeline's order.
     pub(crate) processors: Vec<LoadedProcessor>,
+    /// What ties the next engine to the process of its remote processors.
+    pub(crate) link: RefCell<Option<Link>>,
 }
 
 /// One loaded processor.
@@ -60,6 +103,8 @@ pub(crate) struct LoadedProcessor {
 pub(crate) enum Program {
     /// A shared library in this process.
     Native(Rc<Library>),
+    /// Another process, in which it has this number.
+    Remote { info: Box<ProcessorInfo>, number: u32 },
 }
 
 impl Program {
@@ -67,6 +112,7 @@ impl Program {
     pub(crate) fn descriptor(&self) -> &Descriptor {
         match self {
             Self::Native(library) => library.descriptor(),
+            Self::Remote { info, .. } => &info.descriptor,
         }
     }
 }
@@ -79,8 +125,9 @@ impl Loaded {
 
     /// The shared libraries among the processors.
     pub(crate) fn libraries(&self) -> impl Iterator<Item = &Library> {
-        self.processors.iter().map(|processor| match &processor.program {
-            Program::Native(library) => &**library,
+        self.processors.iter().filter_map(|processor| match &processor.program {
+            Program::Native(library) => Some(&**library),
+            Program::Remote { .. } => None,
         })
     }
 }
@@ -93,12 +140,26 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         return Err(ResolveError::Count { pipeline: pipeline.name.clone(), count });
     }
     let mut images: Vec<Rc<Image>> = Vec::new();
+    let mut interpreter: Option<Rc<Interpreter>> = None;
     let mut prepared = Vec::with_capacity(count);
     for processor in &pipeline.processors {
         let params = processor.params.clone();
         let path = match &processor.source {
             Source::Library(path) | Source::Compiled(path) => path,
-            source @ (Source::Python { .. } | Source::GStreamer(_)) => {
+            Source::Python { file, processor: name } => {
+                let interpreter = match &interpreter {
+                    Some(found) => Rc::clone(found),
+                    None => {
+                        Rc::clone(interpreter.insert(Rc::new(Interpreter::find(pipeline.python.as_deref(), file)?)))
+                    }
+                };
+                let own = file.parent().map(PathBuf::from);
+                let readable = own.into_iter().chain(interpreter.readable.iter().cloned()).collect();
+                let program = PreparedProgram::Python { file: file.clone(), processor: name.clone(), interpreter };
+                prepared.push(Prepared { program, readable, params });
+                continue;
+            }
+            source @ Source::GStreamer(_) => {
                 return Err(ResolveError::Unsupported(source.clone()));
             }
         };
@@ -116,8 +177,13 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
     Ok(prepared)
 }
 
-/// Loads the processors, which runs their code for the first time.
-pub(crate) fn load(pipeline: &str, prepared: Vec<Prepared>) -> Result<Loaded, ResolveError> {
+/// Loads the processors, which runs their code for the first time. `described` are those of Python, in their order.
+pub(crate) fn load(
+    pipeline: &str,
+    prepared: Vec<Prepared>,
+    described: Vec<ProcessorInfo>,
+) -> Result<Loaded, ResolveError> {
+    let mut described = (0..).zip(described);
     let mut libraries: Vec<(Rc<Image>, Rc<Library>)> = Vec::new();
     let mut processors = Vec::with_capacity(prepared.len());
     for Prepared { program, params, .. } in prepared {
@@ -131,8 +197,12 @@ pub(crate) fn load(pipeline: &str, prepared: Vec<Prepared>) -> Result<Loaded, Re
                 libraries.push((image, Rc::clone(&library)));
                 Program::Native(library)
             }
+            PreparedProgram::Python { .. } => {
+                let (number, info) = described.next().ok_or(ResolveError::Undescribed)?;
+                Program::Remote { info: Box::new(info), number }
+            }
         };
         processors.push(LoadedProcessor { program, params });
     }
-    Ok(Loaded { pipeline: pipeline.to_owned(), processors })
+    Ok(Loaded { pipeline: pipeline.to_owned(), processors, link: RefCell::default() })
 }
