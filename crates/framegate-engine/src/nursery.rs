@@ -2,12 +2,14 @@
 //! engine for each session.
 //!
 //! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
-//! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
+//! each `Fork`, and says when an engine has gone. After `Ready` a trial finds out what the processors' instances are like,
+//! beside everything else. When the control socket closes it kills its engines and exits.
 
 mod child;
 mod control;
 pub(crate) mod fault;
 pub(crate) mod python;
+mod trial;
 
 use std::{
     fs::File,
@@ -18,7 +20,7 @@ use std::{
 
 use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode as FileMode, OFlags},
     io::{Errno, fcntl_dupfd_cloexec},
     process::{Pid, PidfdFlags, getpid, getppid, pidfd_open, setpriority_process},
@@ -33,8 +35,9 @@ use crate::{
         EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
     },
 };
-use child::{Child, Roots};
+use child::{Child, Roots, Task};
 use control::{Control, Fork};
+use trial::Trial;
 
 /// How engines come to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Python(#[from] python::HostError),
+    #[error("answering what the processors are like: {0}")]
+    Answer(#[source] std::io::Error),
 }
 
 /// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
@@ -102,12 +107,14 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
     };
     let about = framegate_wire::Loaded {
         processors: ground.loaded.descriptors(),
-        tasks: ground.tasks(options),
+        tasks: ground.tasks(),
         reads_restricted: ground.reads == Reads::Restricted,
     };
     let lost = |error| Failure::System("answering on the control socket", error);
     control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
-    Ok(Nursery { control, ground, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
+    let mut nursery = Nursery { control, ground, mode: options.mode, children: Vec::new(), trial: None };
+    nursery.try_out().map_err(lost)?;
+    Ok(nursery.serve().map_err(lost)?)
 }
 
 /// What engines are made from.
@@ -117,9 +124,11 @@ struct Ground {
     filter: EngineFilter,
     policy: Policy,
     reads: Reads,
+    /// `/dev/null` for writing, which the sandbox would not open: what a trial prints.
+    null: OwnedFd,
     /// What runs the Python processors, if there are any.
     python: Option<python::Host>,
-    /// Tasks of the process that has imported them.
+    /// Tasks of the process that is forked for them.
     python_tasks: u32,
 }
 
@@ -131,10 +140,9 @@ impl Ground {
         Ok(())
     }
 
-    /// Tasks that a fork would lose, and the one that forks. A process that serves all streams is not forked.
-    fn tasks(&self, options: &Options) -> u32 {
-        let is_forked = options.pipeline.isolation == Isolation::Process;
-        tasks().max(if is_forked { self.python_tasks } else { 0 })
+    /// Tasks of the processes that are forked: above 1, a fork would lose the others.
+    fn tasks(&self) -> u32 {
+        tasks().max(self.python_tasks)
     }
 
     /// Lets go of what the engine that was just forked has taken.
@@ -160,6 +168,8 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
+    let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+        .map_err(|error| Failure::System("opening /dev/null", error))?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
     let start = |plan| python::Host::start(&plan, &package(), &policy, &filter, isolation, mode);
@@ -168,13 +178,14 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let (described, python_tasks) = match &mut python {
         Some(host) => {
             let about = host.ready()?;
-            (about.infos, about.tasks)
+            // A process that serves all streams is not forked.
+            (about.infos, if isolation == Isolation::Process { about.tasks } else { 1 })
         }
-        None => (Vec::new(), 0),
+        None => (Vec::new(), 1),
     };
     let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads, python, python_tasks })
+    Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
 }
 
 /// The folder of the Python package with the host's code.
@@ -210,9 +221,25 @@ struct Nursery {
     ground: Ground,
     mode: Mode,
     children: Vec<Child>,
+    trial: Option<Trial>,
 }
 
 impl Nursery {
+    /// Starts the trial, where a fork is possible.
+    fn try_out(&mut self) -> Result<(), Errno> {
+        if self.mode == Mode::Once || self.ground.tasks() > 1 {
+            return Ok(());
+        }
+        match Trial::start(&self.ground) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(error) => {
+                let text = format!("trying the processors out: {error}");
+                self.control.send(&NurseryReply::DescribeFailed { text }, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Serves until the control socket closes, which is not an error.
     fn serve(mut self) -> Result<(), Errno> {
         loop {
@@ -220,20 +247,31 @@ impl Nursery {
             waited.extend(
                 self.ground.python.iter().map(|host| PollFd::from_borrowed_fd(host.control(), PollFlags::empty())),
             );
-            let others = waited.len();
+            let python = waited.len() - 1;
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
-            match poll(&mut waited, None) {
+            let trial = self.trial.iter().flat_map(Trial::descriptors);
+            waited.extend(trial.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)));
+            let patience = self.trial.as_ref().and_then(Trial::remaining_ns).map(|remaining_ns| Timespec {
+                tv_sec: i64::try_from(remaining_ns / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(remaining_ns % 1_000_000_000).unwrap_or(0),
+            });
+            match poll(&mut waited, patience.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            let is_ready: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
+            let has_python_gone = waited[1..=python].iter().any(|host| !host.revents().is_empty());
             drop(waited);
             self.reap()?;
-            if is_ready[1..others].contains(&true) {
+            if has_python_gone {
                 // Its engines end with it, and no more can be made here.
                 return Err(Errno::PIPE);
             }
-            if is_ready.first() == Some(&true) {
+            if let Some(described) = self.trial.as_mut().and_then(|trial| trial.go_on(&self.ground.loaded)) {
+                self.trial = None;
+                self.control.send(&described, None)?;
+            }
+            if is_asked {
                 match self.control.receive()? {
                     Some(fork) => self.fork(fork)?,
                     None => return Ok(()),
@@ -266,7 +304,7 @@ impl Nursery {
         if self.mode == Mode::Once {
             return self.become_engine(engine, Roots { session, log, fault: None });
         }
-        let tasks = tasks();
+        let tasks = self.ground.tasks();
         if tasks > 1 {
             let text =
                 format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
@@ -275,7 +313,7 @@ impl Nursery {
         if self.children.len() >= ENGINES_MAX {
             return self.refuse(engine, &format!("this nursery has {ENGINES_MAX} engines already"));
         }
-        match Child::fork(engine, session, log, &self.ground) {
+        match Child::fork(engine, session, log, &self.ground, Task::Engine) {
             Ok(child) => {
                 let reply = NurseryReply::Forked { engine, pid: child.pid() };
                 let sent = self.control.send(&reply, Some(&child.pidfd));
@@ -300,15 +338,14 @@ impl Nursery {
         self.control.send(&reply, Some(&pidfd))?;
         drop(pidfd);
         self.control.close();
-        child::be_engine(roots, &self.ground, Threads::All)
+        child::be_child(roots, &self.ground, Threads::All, Task::Engine)
     }
 }
 
 impl Drop for Nursery {
     fn drop(&mut self) {
-        for child in &self.children {
-            child.kill();
-        }
+        self.children.iter().for_each(Child::kill);
+        self.trial.iter().for_each(Trial::kill);
     }
 }
 

@@ -2,9 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chains;
 mod confinement;
 mod crashes;
 mod doctor;
 mod life;
 mod loading;
+mod messages;
+mod params;
+mod pictures;
+mod states;
 mod support;
+mod trial;
