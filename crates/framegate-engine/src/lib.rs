@@ -11,12 +11,14 @@
 mod bridge;
 mod chain;
 mod clock;
+pub mod compile;
 pub mod confinement;
 mod engine;
 mod inbox;
 mod instance;
 pub mod intake;
 mod interpreter;
+pub mod kit;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;
 pub mod limits;

@@ -15,7 +15,6 @@ use std::{
     fs::File,
     io::Read,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
 };
 
 use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
@@ -172,7 +171,7 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
         .map_err(|error| Failure::System("opening /dev/null", error))?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
-    let start = |plan| python::Host::start(&plan, &package(), &policy, &filter, isolation, mode);
+    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
     let (described, python_tasks) = match &mut python {
@@ -188,16 +187,10 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
 }
 
-/// The folder of the Python package with the host's code.
-fn package() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/python")
-}
-
 /// What the pipeline may read, and what its processors need for themselves.
 fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
     let own = prepared.iter().flat_map(|processor| processor.readable.iter().cloned());
-    let package = prepared.iter().any(Prepared::is_python).then(package);
-    Policy { readable: own.chain(package).chain(pipeline.readable.iter().cloned()).collect() }
+    Policy { readable: own.chain(pipeline.readable.iter().cloned()).collect() }
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.

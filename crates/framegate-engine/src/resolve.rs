@@ -1,12 +1,19 @@
 //! From a pipeline's text to loaded processors: [`resolve`] before the sandbox is on, [`load`] inside it.
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use framegate_wire::{Descriptor, PipelineSpec, ProcessorInfo, Source, limits::PROCESSORS_MAX};
 
 use crate::{
     bridge::link::Link,
+    compile::{CompileError, compile},
     interpreter::{Interpreter, InterpreterError},
+    kit::{Kit, KitError},
     library::{Image, Library, LoadError},
 };
 
@@ -18,7 +25,7 @@ pub(crate) enum ResolveError {
     #[error("pipeline `{pipeline}` has {count} processors; it takes 1 to {PROCESSORS_MAX}")]
     Count { pipeline: String, count: usize },
     /// Nothing here runs it.
-    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so) and Python files (.py) it can")]
+    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so), C, C++ and Python files it can")]
     Unsupported(Source),
     /// A library cannot be loaded.
     #[error(transparent)]
@@ -29,6 +36,12 @@ pub(crate) enum ResolveError {
     /// The Python host did not describe all of its processors.
     #[error("the Python process described fewer processors than the pipeline has")]
     Undescribed,
+    /// A source does not become a library.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The kit, which holds the code that runs Python processors, is not there.
+    #[error(transparent)]
+    Kit(#[from] KitError),
 }
 
 /// A processor that is found but not loaded.
@@ -41,20 +54,13 @@ pub(crate) struct Prepared {
     params: BTreeMap<String, String>,
 }
 
-impl Prepared {
-    /// Whether a Python interpreter runs it.
-    pub(crate) fn is_python(&self) -> bool {
-        matches!(self.program, PreparedProgram::Python { .. })
-    }
-}
-
 /// What a processor is made of, before it is loaded.
 #[derive(Debug)]
 enum PreparedProgram {
     /// A shared library: the same copy for every processor that names the same file.
     Library(Rc<Image>),
     /// A Python file, and which of its processors.
-    Python { file: PathBuf, processor: Option<String>, interpreter: Rc<Interpreter> },
+    Python { file: PathBuf, processor: Option<String>, interpreter: Rc<Interpreter>, package: PathBuf },
 }
 
 /// What a pipeline's Python processors need.
@@ -62,6 +68,8 @@ enum PreparedProgram {
 pub(crate) struct PythonPlan {
     /// What runs them.
     pub(crate) interpreter: Rc<Interpreter>,
+    /// Folder of the package with the host's code.
+    pub(crate) package: PathBuf,
     /// Files, and which of their processors, in the pipeline's order.
     pub(crate) processors: Vec<(PathBuf, Option<String>)>,
 }
@@ -70,9 +78,9 @@ pub(crate) struct PythonPlan {
 pub(crate) fn python(prepared: &[Prepared]) -> Option<PythonPlan> {
     let mut plan: Option<PythonPlan> = None;
     for Prepared { program, .. } in prepared {
-        if let PreparedProgram::Python { file, processor, interpreter } = program {
-            let interpreter = Rc::clone(interpreter);
-            let plan = plan.get_or_insert(PythonPlan { interpreter, processors: Vec::new() });
+        if let PreparedProgram::Python { file, processor, interpreter, package } = program {
+            let (interpreter, package) = (Rc::clone(interpreter), package.clone());
+            let plan = plan.get_or_insert(PythonPlan { interpreter, package, processors: Vec::new() });
             plan.processors.push((file.clone(), processor.clone()));
         }
     }
@@ -141,6 +149,7 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
     }
     let mut images: Vec<Rc<Image>> = Vec::new();
     let mut interpreter: Option<Rc<Interpreter>> = None;
+    let mut kit = None;
     let mut prepared = Vec::with_capacity(count);
     for processor in &pipeline.processors {
         let params = processor.params.clone();
@@ -153,9 +162,11 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
                         Rc::clone(interpreter.insert(Rc::new(Interpreter::find(pipeline.python.as_deref(), file)?)))
                     }
                 };
-                let own = file.parent().map(PathBuf::from);
-                let readable = own.into_iter().chain(interpreter.readable.iter().cloned()).collect();
-                let program = PreparedProgram::Python { file: file.clone(), processor: name.clone(), interpreter };
+                let package = unpacked(&mut kit)?.python();
+                let own = file.parent().map(PathBuf::from).into_iter().chain([package.clone()]);
+                let readable = own.chain(interpreter.readable.iter().cloned()).collect();
+                let (file, processor) = (file.clone(), name.clone());
+                let program = PreparedProgram::Python { file, processor, interpreter, package };
                 prepared.push(Prepared { program, readable, params });
                 continue;
             }
@@ -166,8 +177,12 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         let image = match images.iter().find(|image| image.path() == path) {
             Some(image) => Rc::clone(image),
             None => {
-                images.push(Rc::new(Image::copy(path)?));
-                Rc::clone(&images[images.len() - 1])
+                let image = Rc::new(match &processor.source {
+                    Source::Compiled(path) => compiled(path, &mut kit)?,
+                    _ => Image::copy(path)?,
+                });
+                images.push(Rc::clone(&image));
+                image
             }
         };
         // The folder holds its models and the libraries beside it.
@@ -175,6 +190,19 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         prepared.push(Prepared { program: PreparedProgram::Library(image), readable, params });
     }
     Ok(prepared)
+}
+
+/// A processor from its source. The kit is unpacked for the first one.
+fn compiled(source: &Path, kit: &mut Option<Kit>) -> Result<Image, ResolveError> {
+    let kit = unpacked(kit)?;
+    Ok(Image::copy_as(&compile(source, kit)?, source)?)
+}
+
+fn unpacked(kit: &mut Option<Kit>) -> Result<&Kit, ResolveError> {
+    Ok(match kit {
+        Some(kit) => kit,
+        None => kit.insert(Kit::unpack()?),
+    })
 }
 
 /// Loads the processors, which runs their code for the first time. `described` are those of Python, in their order.

@@ -221,7 +221,7 @@ impl Remote {
                 track,
                 keypoints: std::ptr::null(),
                 keypoint_count: u32::try_from(keypoints.len()).unwrap_or(u32::MAX),
-                reserved: 0,
+                flags: 0,
             };
             let label = (label.len() <= LABEL_BYTES_MAX).then_some(label);
             if self.report.add(&raw, label, &keypoints) < 0 {

@@ -8,7 +8,6 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt as _,
     },
-    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -100,7 +99,6 @@ impl Host {
     /// Starts a host. Call when Landlock is on and the filter of system calls is not yet.
     pub(crate) fn start(
         plan: &PythonPlan,
-        package: &Path,
         policy: &Policy,
         filter: &EngineFilter,
         isolation: Isolation,
@@ -110,7 +108,7 @@ impl Host {
             .map_err(|error| HostError::System("a socket", error))?;
         let nursery = getpid();
         let mut command = Command::new(&plan.interpreter.program);
-        command.args(["-I", "-B", "-X", "utf8", "-c", BOOTSTRAP]).arg(package).stdin(Stdio::from(theirs));
+        command.args(["-I", "-B", "-X", "utf8", "-c", BOOTSTRAP]).arg(&plan.package).stdin(Stdio::from(theirs));
         // SAFETY: this process has one thread, so that the child may do between fork and exec what it likes.
         unsafe {
             command.pre_exec(move || {
