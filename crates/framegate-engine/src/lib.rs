@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod bridge;
 mod chain;
 mod clock;
 pub mod compile;
@@ -16,6 +17,7 @@ mod engine;
 mod inbox;
 mod instance;
 pub mod intake;
+mod interpreter;
 pub mod kit;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;

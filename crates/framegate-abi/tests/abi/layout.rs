@@ -264,7 +264,7 @@ fn formats_and_limits_are_those_of_the_wire() {
     for told in [
         format!("at most {} a frame", limits::DETECTIONS_MAX),
         format!("at most {} KiB; the last call counts", limits::RESULT_DATA_BYTES_MAX / 1024),
-        format!("what it is, at most {} bytes", limits::LABEL_BYTES_MAX),
+        format!("what it is, cut at {} bytes", limits::LABEL_BYTES_MAX),
         format!("cut at {} KiB", limits::TEXT_BYTES_MAX / 1024),
         format!("at most {}", abi::KEYPOINTS_MAX),
     ] {
