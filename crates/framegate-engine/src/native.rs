@@ -258,8 +258,13 @@ impl Instance {
             None => Status::Ok,
         };
         let (detections, data) = (std::mem::take(&mut report.detections), std::mem::take(&mut report.data));
-        drop(report);
-        Said { status, detections, data, image: self.side.image(frame) }
+        let image = if report.is_frame_the_image {
+            // SAFETY: the planes of a frame of ours are as large as it says, and valid until the caller's borrow ends.
+            unsafe { drawing::of_frame(frame) }
+        } else {
+            report.image.take()
+        };
+        Said { status, detections, data, image }
     }
 
     /// Takes back the memory of an earlier result's data.
