@@ -33,7 +33,7 @@ const DOORS: [(&str, &[&str]); 2] =
 
 /// Modules that are programs: what they print is their answer.
 const PRINTERS: [(&str, &[&str]); 2] =
-    [("framegate", &[]), ("framegate-engine", &["clip.rs", "raw.rs", "main.rs", "doctor.rs"])];
+    [("framegate", &[]), ("framegate-engine", &["clip.rs", "raw.rs", "main.rs", "doctor.rs", "sdk.rs"])];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
