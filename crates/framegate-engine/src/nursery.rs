@@ -2,11 +2,13 @@
 //! engine for each session.
 //!
 //! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
-//! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
+//! each `Fork`, and says when an engine has gone. After `Ready` a trial finds out what the processors' instances are like,
+//! beside everything else. When the control socket closes it kills its engines and exits.
 
 mod child;
 mod control;
 pub(crate) mod fault;
+mod trial;
 
 use std::{
     fs::File,
@@ -16,7 +18,7 @@ use std::{
 
 use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode as FileMode, OFlags},
     io::{Errno, fcntl_dupfd_cloexec},
     process::{Pid, PidfdFlags, getpid, getppid, pidfd_open, setpriority_process},
@@ -29,8 +31,9 @@ use crate::{
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
     sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
 };
-use child::{Child, Roots};
+use child::{Child, Roots, Task};
 use control::{Control, Fork};
+use trial::Trial;
 
 /// How engines come to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,8 @@ enum Failure {
     Filter(#[from] FilterError),
     #[error("engine: {0}")]
     Engine(#[from] EngineError),
+    #[error("answering what the processors are like: {0}")]
+    Answer(#[source] std::io::Error),
 }
 
 /// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
@@ -101,7 +106,9 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
     };
     let lost = |error| Failure::System("answering on the control socket", error);
     control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
-    Ok(Nursery { control, ground, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
+    let mut nursery = Nursery { control, ground, mode: options.mode, children: Vec::new(), trial: None };
+    nursery.try_out().map_err(lost)?;
+    Ok(nursery.serve().map_err(lost)?)
 }
 
 /// What engines are made from.
@@ -111,6 +118,8 @@ struct Ground {
     filter: EngineFilter,
     policy: Policy,
     reads: Reads,
+    /// `/dev/null` for writing, which the sandbox would not open: what a trial prints.
+    null: OwnedFd,
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
@@ -130,10 +139,12 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
+    let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+        .map_err(|error| Failure::System("opening /dev/null", error))?;
     let reads = confine_nursery(&policy)?;
     let loaded = resolve::load(&options.pipeline.name, prepared)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads })
+    Ok(Ground { loaded, filter, policy, reads, null })
 }
 
 /// What the pipeline may read, and what its processors need for themselves.
@@ -163,22 +174,48 @@ struct Nursery {
     ground: Ground,
     mode: Mode,
     children: Vec<Child>,
+    trial: Option<Trial>,
 }
 
 impl Nursery {
+    /// Starts the trial, where a fork is possible.
+    fn try_out(&mut self) -> Result<(), Errno> {
+        if self.mode == Mode::Once || tasks() > 1 {
+            return Ok(());
+        }
+        match Trial::start(&self.ground) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(error) => {
+                let text = format!("trying the processors out: {error}");
+                self.control.send(&NurseryReply::DescribeFailed { text }, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Serves until the control socket closes, which is not an error.
     fn serve(mut self) -> Result<(), Errno> {
         loop {
             let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
-            match poll(&mut waited, None) {
+            let trial = self.trial.iter().flat_map(Trial::descriptors);
+            waited.extend(trial.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)));
+            let patience = self.trial.as_ref().and_then(Trial::remaining_ns).map(|remaining_ns| Timespec {
+                tv_sec: i64::try_from(remaining_ns / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(remaining_ns % 1_000_000_000).unwrap_or(0),
+            });
+            match poll(&mut waited, patience.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            let is_ready: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
             drop(waited);
             self.reap()?;
-            if is_ready.first() == Some(&true) {
+            if let Some(described) = self.trial.as_mut().and_then(|trial| trial.go_on(&self.ground.loaded)) {
+                self.trial = None;
+                self.control.send(&described, None)?;
+            }
+            if is_asked {
                 match self.control.receive()? {
                     Some(fork) => self.fork(fork)?,
                     None => return Ok(()),
@@ -220,7 +257,7 @@ impl Nursery {
         if self.children.len() >= ENGINES_MAX {
             return self.refuse(engine, &format!("this nursery has {ENGINES_MAX} engines already"));
         }
-        match Child::fork(engine, session, log, &self.ground) {
+        match Child::fork(engine, session, log, &self.ground, Task::Engine) {
             Ok(child) => {
                 let reply = NurseryReply::Forked { engine, pid: child.pid() };
                 let sent = self.control.send(&reply, Some(&child.pidfd));
@@ -242,15 +279,14 @@ impl Nursery {
         self.control.send(&reply, Some(&pidfd))?;
         drop(pidfd);
         self.control.close();
-        child::be_engine(roots, &self.ground, Threads::All)
+        child::be_child(roots, &self.ground, Threads::All, Task::Engine)
     }
 }
 
 impl Drop for Nursery {
     fn drop(&mut self) {
-        for child in &self.children {
-            child.kill();
-        }
+        self.children.iter().for_each(Child::kill);
+        self.trial.iter().for_each(Trial::kill);
     }
 }
 

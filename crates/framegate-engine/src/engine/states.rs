@@ -21,7 +21,9 @@ pub(super) struct States {
 
 impl States {
     pub(super) fn new(is_kept: bool, now_ns: u64) -> Self {
-        Self { is_kept, saved_ns: now_ns, sent: Vec::new(), has_warned: false }
+        // As if nothing had been kept: nobody need be told that.
+        let sent = postcard::to_allocvec::<[SavedState]>(&[]).unwrap_or_default();
+        Self { is_kept, saved_ns: now_ns, sent, has_warned: false }
     }
 
     /// Whether it is time to save; notes it as done.

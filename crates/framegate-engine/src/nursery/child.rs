@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use super::{Failure, Ground, fault, read_up_to};
+use super::{Failure, Ground, fault, read_up_to, trial};
 use crate::{
     engine,
     resolve::Loaded,
@@ -39,6 +39,25 @@ pub(super) struct Child {
     fault: File,
 }
 
+/// How a child ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) kind: ExitKind,
+    /// What its fault handler said.
+    pub(super) fault: Option<FaultReport>,
+    /// CPU time it used, in microseconds.
+    cpu_us: u64,
+}
+
+/// What a child is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Serving a session.
+    Engine,
+    /// Making the instances once; the session's socket is where it says what they are like.
+    Trial,
+}
+
 /// What an engine is born with.
 #[derive(Debug)]
 pub(super) struct Roots {
@@ -49,8 +68,14 @@ pub(super) struct Roots {
 }
 
 impl Child {
-    /// Forks an engine. Both descriptors are closed here when this returns.
-    pub(super) fn fork(engine: u64, session: OwnedFd, log: OwnedFd, ground: &Ground) -> Result<Self, Errno> {
+    /// Forks an engine or a trial. Both descriptors are closed here when this returns.
+    pub(super) fn fork(
+        engine: u64,
+        session: OwnedFd,
+        log: OwnedFd,
+        ground: &Ground,
+        task: Task,
+    ) -> Result<Self, Errno> {
         let (fault_reader, fault) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let nursery = getpid();
         // SAFETY: this process has one thread, which the caller checked, so the child finds every lock as it should be.
@@ -60,7 +85,7 @@ impl Child {
                 if die_with_parent(Some(nursery)).is_err() {
                     exit(1);
                 }
-                be_engine(Roots { session, log, fault: Some(fault) }, ground, Threads::Caller)
+                be_child(Roots { session, log, fault: Some(fault) }, ground, Threads::Caller, task)
             }
             pid => {
                 drop((session, log, fault));
@@ -83,6 +108,12 @@ impl Child {
 
     /// What to tell the gateway once the engine has gone; `None` while it runs.
     pub(super) fn reap(&mut self, loaded: &Loaded) -> Option<NurseryReply> {
+        let Ended { kind, fault, cpu_us } = self.ended(loaded)?;
+        Some(NurseryReply::Exited { engine: self.engine, kind, fault, cpu_us })
+    }
+
+    /// Takes leave of the process, once it has gone.
+    pub(super) fn ended(&mut self, loaded: &Loaded) -> Option<Ended> {
         let mut status = 0;
         // SAFETY: `rusage` is plain numbers, for which zero is valid.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -101,7 +132,7 @@ impl Child {
             u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
         };
         let cpu_us = us(usage.ru_utime) + us(usage.ru_stime);
-        Some(NurseryReply::Exited { engine: self.engine, kind, fault: self.fault_report(kind, loaded), cpu_us })
+        Some(Ended { kind, fault: self.fault_report(kind, loaded), cpu_us })
     }
 
     fn fault_report(&mut self, kind: ExitKind, loaded: &Loaded) -> Option<FaultReport> {
@@ -113,9 +144,9 @@ impl Child {
     }
 }
 
-/// Turns this process into an engine: descriptors, fault handler, sandbox, session. Never returns.
-pub(super) fn be_engine(roots: Roots, ground: &Ground, threads: Threads) -> ! {
-    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, ground, threads)));
+/// Turns this process into an engine or a trial: descriptors, fault handler, sandbox, task. Never returns.
+pub(super) fn be_child(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, ground, threads, task)));
     // SAFETY: flushing every stream of the C library; the processor's threads, if any, are part of its own peril.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     exit(match ended {
@@ -129,10 +160,13 @@ pub(super) fn be_engine(roots: Roots, ground: &Ground, threads: Threads) -> ! {
     })
 }
 
-fn serve(roots: Roots, ground: &Ground, threads: Threads) -> Result<(), Failure> {
+fn serve(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> Result<(), Failure> {
     let session = place(roots, threads).map_err(|error| Failure::System("arranging descriptors", error))?;
     confine_engine(&ground.policy, &ground.filter, threads)?;
-    Ok(engine::run(session, &ground.loaded)?)
+    match task {
+        Task::Engine => Ok(engine::run(session, &ground.loaded)?),
+        Task::Trial => Ok(trial::run(session, &ground.loaded).map_err(Failure::Answer)?),
+    }
 }
 
 /// Puts the descriptors in their places, closes all others, and installs the fault handler.

@@ -2,11 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chains;
 mod confinement;
 mod crashes;
 mod doctor;
 mod foreign;
 mod life;
 mod loading;
+mod messages;
+mod params;
+mod pictures;
 mod sandbox;
+mod states;
 mod support;
+mod trial;
