@@ -173,4 +173,4 @@ const VP8_OPTIONS: &[(&CStr, &CStr)] = &[
 ];
 
 /// The standard Huffman tables: simple JPEG readers know no others, and choosing better ones takes a second pass.
-const MJPEG_OPTIONS: &[(&CStr, &CStr)] = &[(c"huffman", c"default")];
+pub(crate) const MJPEG_OPTIONS: &[(&CStr, &CStr)] = &[(c"huffman", c"default")];

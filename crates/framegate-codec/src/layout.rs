@@ -85,6 +85,17 @@ impl Layout {
         Ok(Self { format, width, height, planes, plane_count: parts.len(), total_bytes: offset })
     }
 
+    /// Bytes of one sample of plane `index`: of a pixel in packed formats, of a pair in NV12's second plane.
+    #[must_use]
+    pub const fn sample_bytes(&self, index: usize) -> usize {
+        match self.format {
+            PixelFormat::Bgr24 | PixelFormat::Rgb24 => 3,
+            PixelFormat::Bgra => 4,
+            PixelFormat::Nv12 if index == 1 => 2,
+            PixelFormat::Gray8 | PixelFormat::I420 | PixelFormat::Nv12 => 1,
+        }
+    }
+
     /// Layout of what a processor wants of a picture of size `source`: a side of 0 follows from the other one and the
     /// picture's aspect, two sides of 0 mean the picture's own size.
     ///

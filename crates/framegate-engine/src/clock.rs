@@ -1,6 +1,30 @@
 //! The clocks of an engine.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// The time processors see through `fg.clock/1`.
+#[derive(Debug, Clone)]
+pub(crate) enum Clock {
+    /// The machine's.
+    Live,
+    /// A clip's: nanoseconds from its first picture to the present one.
+    Clip(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// Nanoseconds that never go back.
+    pub(crate) fn now_ns(&self) -> i64 {
+        match self {
+            Self::Live => i64::try_from(now_ns()).unwrap_or(i64::MAX),
+            Self::Clip(now_ns) => now_ns.load(Ordering::Relaxed),
+        }
+    }
+}
 
 /// Monotonic time in nanoseconds, comparable with the gateway's.
 pub(crate) fn now_ns() -> u64 {

@@ -3,32 +3,31 @@
 //! Hot path: no allocation but what a result itself holds; per batch one read (two when it fills the buffer, one more
 //! when several units had waited), one write.
 
+mod snapshots;
+mod states;
+
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use framegate_abi as abi;
-use framegate_codec::{Converter, DecodeError, Decoder, Layout, LayoutError, Picture};
+use framegate_codec::{DecodeError, Decoder, Picture};
 use framegate_wire::{
-    Codec, DropReason, EngineStats, FaultStage, FromEngine, Open, Outcome, PictureSize, ProcessorInfo, ResultHeader,
-    Status, Timing, ToEngine, UnitHeader, WIRE_VERSION,
-    frame::{FrameError, Reader},
-    limits::TEXT_BYTES_MAX,
+    Codec, DropReason, EngineStats, FaultStage, FromEngine, LogLevel, NamedValue, Outcome, ResultHeader, Status,
+    Timing, ToEngine, UnitHeader, WIRE_VERSION, frame::FrameError, limits::TEXT_BYTES_MAX,
 };
-use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::Errno,
-    net::{RecvFlags, recv},
-};
+use rustix::io::Errno;
 
 use crate::{
-    clock::{cpu_us, now_ns, us_between},
-    host::{self, Instance, Verdict, Wanted},
+    chain::{Chain, ChainError, Done, Opening, StageError},
+    clock::{Clock, cpu_us, now_ns, us_between},
+    inbox::{Flow, Inbox, Patience},
+    instance::Refusal,
     intake::{Call, Intake, Step},
-    library::Library,
-    limits::{DRAIN_BYTES_MAX, READ_BYTES, STATS_NS},
+    limits::STATS_NS,
     nursery::fault::enter,
     outbox::{Outbox, SendError, cut},
-    pool::Slot,
+    resolve::Loaded,
 };
+use snapshots::Snapshots;
+use states::States;
 
 /// Why an engine ends without being asked to.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +48,12 @@ pub(crate) enum EngineError {
     /// The gateway is of another build.
     #[error("the gateway speaks version {0} of the engine's messages, this engine {WIRE_VERSION}")]
     Version(u16),
-    /// No instance.
+    /// The states are none.
+    #[error("reading the processors' states: {0}")]
+    State(#[source] postcard::Error),
+    /// No instances.
     #[error(transparent)]
-    Create(#[from] host::CreateError),
+    Chain(#[from] ChainError),
     /// No decoder.
     #[error(transparent)]
     Decoder(#[from] DecodeError),
@@ -61,9 +63,10 @@ pub(crate) enum EngineError {
 ///
 /// # Errors
 /// [`EngineError`]; the gateway has been told, if it could be.
-pub(crate) fn run(socket: OwnedFd, library: &Library) -> Result<(), EngineError> {
-    let outbox = Arc::new(Outbox::new(socket));
-    let served = serve(&outbox, library);
+pub(crate) fn run(socket: OwnedFd, loaded: &Loaded) -> Result<(), EngineError> {
+    let socket = Arc::new(socket);
+    let outbox = Arc::new(Outbox::new(Arc::clone(&socket)));
+    let served = serve(Inbox::new(socket), &outbox, loaded);
     if let Err(error) = &served {
         let text = cut(&error.to_string(), TEXT_BYTES_MAX).to_owned();
         // When even this fails the gateway has gone, and the error says so.
@@ -72,109 +75,37 @@ pub(crate) fn run(socket: OwnedFd, library: &Library) -> Result<(), EngineError>
     served
 }
 
-fn serve(outbox: &Arc<Outbox>, library: &Library) -> Result<(), EngineError> {
-    let mut inbox = Inbox::new();
-    let Some(open) = inbox.open(outbox)? else { return Ok(()) };
+fn serve(mut inbox: Inbox, outbox: &Arc<Outbox>, loaded: &Loaded) -> Result<(), EngineError> {
+    let Some((open, states)) = inbox.open()? else { return Ok(()) };
     let mut intake = Intake::new(open.late_ms);
+    let opening =
+        Opening { stream: &open.stream, seed: open.seed, clock: Clock::Live, params: &open.params, states: &states };
     enter(FaultStage::Create);
-    let instance = Instance::create(library, Arc::clone(outbox), &open.stream)?;
+    let chain = Chain::open(loaded, &opening, outbox)?;
     enter(FaultStage::Idle);
+    drop(states);
     // What waited for the library, the fork and `create` did not wait for want of CPU.
     intake.busy(0, now_ns());
     let mut engine = Engine {
         area_max: open.area_max,
         outbox,
         intake,
-        stage: Stage { instance, wanted: Wanted::default(), converter: Converter::new(), slot: None, configured: None },
+        states: States::new(chain.has_state(), now_ns()),
+        chain,
+        snapshots: Snapshots::default(),
+        has_returned_image: false,
         stats: EngineStats::default(),
         stats_ns: now_ns(),
     };
-    engine.follow_wants()?;
-    let info = ProcessorInfo {
-        descriptor: library.descriptor().clone(),
-        params: Vec::new(),
-        want: engine.stage.wanted.want,
-        writable: engine.stage.wanted.writable,
-        has_state: false,
-        takes_messages: false,
-    };
-    outbox.push(&FromEngine::Ready(vec![info]), &[])?;
+    engine.intake.set_rate(engine.chain.want().rate_millihertz);
+    if engine.chain.want() != Default::default() {
+        outbox.push(&FromEngine::Want(engine.chain.want()), &[])?;
+    }
+    outbox.push(&FromEngine::Ready(engine.chain.infos()), &[])?;
     outbox.flush()?;
     let mut decoder = Decoder::new(Codec::Vp8)?;
-    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(outbox, Patience::Waits)? == Flow::Open {}
+    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(Patience::Waits)? == Flow::Open {}
     engine.close()
-}
-
-/// Whether more will come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Open,
-    Closed,
-}
-
-/// Whether reading waits until something has arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    Waits,
-    None,
-}
-
-/// The receiving half of the session's socket.
-struct Inbox {
-    reader: Reader,
-    buffer: Box<[u8]>,
-    /// When the last bytes were read.
-    read_ns: u64,
-}
-
-impl Inbox {
-    fn new() -> Self {
-        Self { reader: Reader::default(), buffer: vec![0; READ_BYTES].into_boxed_slice(), read_ns: 0 }
-    }
-
-    /// Waits for the first message. `None` when the gateway closed without any.
-    fn open(&mut self, outbox: &Outbox) -> Result<Option<Open>, EngineError> {
-        loop {
-            match self.reader.next_message()? {
-                Some((ToEngine::Open(open), _)) if open.version == WIRE_VERSION => return Ok(Some(open)),
-                Some((ToEngine::Open(open), _)) => return Err(EngineError::Version(open.version)),
-                Some((ToEngine::Close, _)) => return Ok(None),
-                Some(_) => return Err(EngineError::Order),
-                None => {}
-            }
-            if self.fill(outbox, Patience::Waits)? == Flow::Closed {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads everything that has arrived; if that is nothing, waits when it shall.
-    fn fill(&mut self, outbox: &Outbox, patience: Patience) -> Result<Flow, EngineError> {
-        let mut total = 0;
-        while total < DRAIN_BYTES_MAX {
-            match recv(outbox.socket(), &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) if total == 0 => return Ok(Flow::Closed),
-                Ok((0, _)) => break,
-                Ok((count, _)) => {
-                    self.reader.extend(&self.buffer[..count]);
-                    total += count;
-                    if count < self.buffer.len() {
-                        break;
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if total > 0 || patience == Patience::None => break,
-                Err(Errno::AGAIN) => {
-                    // An error of `poll` shows again at the next `recv`.
-                    let _ = poll(&mut [PollFd::new(outbox.socket(), PollFlags::IN)], None);
-                }
-                Err(Errno::CONNRESET) => return Ok(Flow::Closed),
-                Err(error) => return Err(EngineError::Receive(error)),
-            }
-        }
-        self.read_ns = now_ns();
-        Ok(Flow::Open)
-    }
 }
 
 /// One session's engine.
@@ -182,7 +113,11 @@ struct Engine<'a> {
     area_max: u32,
     outbox: &'a Outbox,
     intake: Intake,
-    stage: Stage,
+    chain: Chain,
+    states: States,
+    snapshots: Snapshots,
+    /// Whether the gateway has been told that a processor gives pictures.
+    has_returned_image: bool,
     stats: EngineStats,
     stats_ns: u64,
 }
@@ -198,14 +133,14 @@ struct Decoded {
 impl Engine<'_> {
     /// Decodes every unit that was read, in order, and processes the newest.
     fn batch(&mut self, inbox: &mut Inbox, decoder: &mut Decoder) -> Result<Flow, EngineError> {
-        let (mut flow, mut units, mut looked_again) = (Flow::Open, 0_usize, false);
+        let (mut flow, mut units, mut has_news, mut looked_again) = (Flow::Open, 0_usize, false, false);
         let mut newest: Option<(Decoded, Picture<'_>)> = None;
         loop {
             let Some((message, payload)) = inbox.reader.next_message::<ToEngine>()? else {
                 // Decoding what waited for a slow processor takes a while itself: the newest may have come meanwhile.
                 // Only once, or an engine slower than its camera would decode for ever.
                 if units > 1 && !std::mem::replace(&mut looked_again, true) {
-                    flow = inbox.fill(self.outbox, Patience::None)?;
+                    flow = inbox.fill(Patience::None)?;
                     continue;
                 }
                 break;
@@ -226,6 +161,18 @@ impl Engine<'_> {
                     flow = Flow::Closed;
                     break;
                 }
+                ToEngine::SetParams { id, values } => {
+                    self.set_params(id, &values)?;
+                    has_news = true;
+                }
+                ToEngine::Message { processor } => {
+                    self.receive(processor, payload);
+                    has_news = true;
+                }
+                ToEngine::Snapshot { id, view } => {
+                    self.snapshots.ask(id, view, self.outbox)?;
+                    has_news = true;
+                }
                 _ => return Err(EngineError::Order),
             }
         }
@@ -233,15 +180,24 @@ impl Engine<'_> {
             self.send_answers()?;
             self.outbox.flush()?;
         }
-        if let Some((times, picture)) = newest
-            && let Some(call) = self.intake.call()
-        {
-            self.send_answers()?;
-            self.process(&call, &picture, times)?;
+        if let Some((times, picture)) = newest {
+            let seq = self.intake.newest();
+            if let Some(call) = self.intake.call() {
+                self.send_answers()?;
+                self.process(&call, &picture, times)?;
+            }
+            if let Some(seq) = seq.filter(|_| self.snapshots.is_any_wanted()) {
+                self.outbox.flush()?;
+                self.busy(|engine| engine.snapshots.answer_source(seq, &picture, engine.outbox))?;
+            }
         }
-        if units > 0 {
+        if units > 0 || has_news {
             self.send_answers()?;
             self.send_stats()?;
+            self.outbox.flush()?;
+        }
+        if units > 0 && self.states.is_due(now_ns()) {
+            self.busy(|engine| engine.states.save(&mut engine.chain, engine.outbox))?;
             self.outbox.flush()?;
         }
         Ok(flow)
@@ -275,15 +231,11 @@ impl Engine<'_> {
 
     fn process(&mut self, call: &Call, picture: &Picture<'_>, decoded: Decoded) -> Result<(), EngineError> {
         let convert_ns = now_ns();
-        let staged = self.stage.run(call, picture);
+        let staged = self.chain.process(call, picture, self.snapshots.is_processed_wanted());
         enter(FaultStage::Idle);
-        let Done { verdict, process_ns, end_ns } = match staged {
+        let Done { status, detections, process_ns, end_ns, processors_us, image } = match staged {
             Ok(done) => done,
-            Err(StageError::Want(error)) => Done {
-                verdict: failed(format!("the size the processor wants is impossible: {error}")),
-                process_ns: convert_ns,
-                end_ns: now_ns(),
-            },
+            Err(StageError::Want(text)) => Done::failed(Refusal::of_processor(text), convert_ns, now_ns()),
             Err(StageError::Memory) => {
                 self.intake.lost(call.header.seq, DropReason::TooLarge);
                 return Ok(());
@@ -294,11 +246,11 @@ impl Engine<'_> {
             }
         };
         self.intake.busy(process_ns, end_ns);
-        self.intake.processed(if verdict.status == Status::Ok { Outcome::Ok } else { Outcome::Error });
+        self.intake.processed(if status == Status::Ok { Outcome::Ok } else { Outcome::Error });
         self.stats.processed += 1;
         let result = ResultHeader {
             seq: call.header.seq,
-            status: verdict.status,
+            status,
             width: picture.size.width,
             height: picture.size.height,
             dropped_before: call.dropped_before,
@@ -309,24 +261,56 @@ impl Engine<'_> {
                 convert_us: us_between(convert_ns, process_ns),
                 process_us: us_between(process_ns, end_ns),
             },
-            processors_us: Vec::new(),
-            detections: verdict.detections,
+            processors_us,
+            detections,
         };
-        self.stage.instance.with_data(|data| self.outbox.push(&FromEngine::Result(result), data))?;
+        self.outbox.push(&FromEngine::Result(result), self.chain.data())?;
+        if !self.has_returned_image && self.chain.returns_image() {
+            self.has_returned_image = true;
+            self.outbox.push(&FromEngine::ReturnsImage, &[])?;
+        }
+        if self.snapshots.is_processed_wanted() {
+            self.outbox.flush()?;
+            self.busy(|engine| engine.snapshots.answer_processed(call.header.seq, image.as_ref(), engine.outbox))?;
+        }
         self.follow_wants()
     }
 
-    /// Takes over what the processor wants, and tells the gateway.
+    /// Takes over what the processors want, and tells the gateway.
     fn follow_wants(&mut self) -> Result<(), EngineError> {
-        let wanted = self.stage.instance.wanted();
-        if wanted != self.stage.wanted {
-            if wanted.want != self.stage.wanted.want {
-                self.outbox.push(&FromEngine::Want(wanted.want), &[])?;
+        let before = self.chain.want();
+        if self.chain.follow_wants() {
+            let want = self.chain.want();
+            if want != before {
+                self.outbox.push(&FromEngine::Want(want), &[])?;
             }
-            self.intake.set_rate(wanted.want.rate_millihertz);
-            self.stage.wanted = wanted;
+            self.intake.set_rate(want.rate_millihertz);
         }
         Ok(())
+    }
+
+    fn set_params(&mut self, id: u64, values: &[NamedValue]) -> Result<(), EngineError> {
+        enter(FaultStage::Process);
+        let (values, refused) = self.chain.set_params(values);
+        enter(FaultStage::Idle);
+        Ok(self.outbox.push(&FromEngine::Params { id, values, refused }, &[])?)
+    }
+
+    fn receive(&mut self, processor: u32, json: &[u8]) {
+        enter(FaultStage::Process);
+        let received = self.chain.receive(processor, json);
+        enter(FaultStage::Idle);
+        if let Err(text) = received {
+            self.outbox.log(LogLevel::Warn, &text);
+        }
+    }
+
+    /// Does something between frames that takes its time: units that arrive meanwhile are not late for it.
+    fn busy<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let start_ns = now_ns();
+        let done = work(self);
+        self.intake.busy(start_ns, now_ns());
+        done
     }
 
     fn send_answers(&mut self) -> Result<(), SendError> {
@@ -348,7 +332,7 @@ impl Engine<'_> {
 
     fn close(self) -> Result<(), EngineError> {
         enter(FaultStage::Process);
-        self.stage.instance.destroy();
+        self.chain.destroy();
         enter(FaultStage::Idle);
         self.outbox.push(&FromEngine::Totals(self.intake.counts()), &[])?;
         match self.outbox.flush() {
@@ -357,69 +341,4 @@ impl Engine<'_> {
             other => Ok(other?),
         }
     }
-}
-
-/// Why a picture did not reach the processor.
-enum StageError {
-    Want(LayoutError),
-    Memory,
-    Convert,
-}
-
-/// What came of one call.
-struct Done {
-    verdict: Verdict,
-    /// When the processor was entered.
-    process_ns: u64,
-    /// When it returned.
-    end_ns: u64,
-}
-
-/// From a decoded picture to a verdict.
-struct Stage {
-    instance: Instance,
-    wanted: Wanted,
-    converter: Converter,
-    slot: Option<(Layout, Slot)>,
-    /// What `configure` last accepted.
-    configured: Option<(Layout, PictureSize)>,
-}
-
-impl Stage {
-    fn run(&mut self, call: &Call, picture: &Picture<'_>) -> Result<Done, StageError> {
-        enter(FaultStage::Convert);
-        let layout = Layout::for_want(picture.size, &self.wanted.want).map_err(StageError::Want)?;
-        let slot = match &mut self.slot {
-            Some((of, slot)) if *of == layout => slot,
-            other => {
-                // The old one goes first: two pictures of the largest size need not fit.
-                *other = None;
-                &mut other.insert((layout, Slot::new(layout.total_bytes).map_err(|_| StageError::Memory)?)).1
-            }
-        };
-        self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
-        let process_ns = now_ns();
-        enter(FaultStage::Process);
-        let mut flags = if self.wanted.writable { abi::FRAME_WRITABLE } else { 0 };
-        if call.resumed {
-            flags |= abi::FRAME_RESUMED;
-        }
-        let configuration = (layout, picture.size);
-        if self.configured != Some(configuration) {
-            // Also before the first frame: then the size is news as well.
-            flags |= abi::FRAME_SIZE_CHANGED;
-            self.configured = None;
-            if let Err(verdict) = self.instance.configure(&host::config(&layout, picture)) {
-                return Ok(Done { verdict, process_ns, end_ns: now_ns() });
-            }
-            self.configured = Some(configuration);
-        }
-        let frame = host::frame(call, &layout, picture, slot.bytes(), flags);
-        let verdict = self.instance.process(&frame);
-        Ok(Done { verdict, process_ns, end_ns: now_ns() })
-    }
-}
-
-fn failed(text: String) -> Verdict {
-    Verdict { status: Status::Error { code: "processor".to_owned(), text }, detections: Vec::new() }
 }

@@ -141,6 +141,12 @@ impl Intake {
         self.close_gate(None, now_ns);
     }
 
+    /// The unit whose picture is the newest, if one waits.
+    #[must_use]
+    pub fn newest(&self) -> Option<Seq> {
+        self.newest.as_ref().map(|header| header.seq)
+    }
+
     /// Everything that had arrived is through: whether the newest picture goes to the processor.
     pub fn call(&mut self) -> Option<Call> {
         let header = self.newest.take()?;

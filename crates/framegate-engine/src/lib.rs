@@ -8,19 +8,26 @@
 
 #![deny(unsafe_code)]
 
+mod chain;
 mod clock;
 pub mod confinement;
 mod engine;
-#[expect(unsafe_code, reason = "calls into processors, and is called by them")]
-mod host;
+mod inbox;
+mod instance;
 pub mod intake;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;
 pub mod limits;
+#[expect(unsafe_code, reason = "calls into processors, and is called by them")]
+mod native;
 #[expect(unsafe_code, reason = "fork, signal handlers and descriptors by number")]
 pub mod nursery;
+pub mod offline;
 mod outbox;
+mod params;
 #[expect(unsafe_code, reason = "maps memory that processors see")]
 mod pool;
+mod random;
+mod resolve;
 mod sandbox;
 mod symbols;

@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     os::{fd::AsRawFd, unix::fs::FileExt},
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use framegate_abi as abi;
@@ -189,14 +190,14 @@ fn libraries_beside(elf: &Elf<'_>, path: &Path) -> Vec<PathBuf> {
 /// A loaded processor. Never unloaded: its threads and exit handlers may outlive any moment one could choose.
 #[derive(Debug)]
 pub(crate) struct Library {
-    image: Image,
+    image: Rc<Image>,
     entry: &'static abi::Entry,
     descriptor: Descriptor,
 }
 
 impl Library {
     /// Loads the processor, which runs its constructors, and checks what it exports.
-    pub(crate) fn load(image: Image) -> Result<Self, LoadError> {
+    pub(crate) fn load(image: Rc<Image>) -> Result<Self, LoadError> {
         for library in &image.beside {
             open(&library.to_string_lossy()).map_err(|text| explain(&image, &text))?;
         }
@@ -216,6 +217,11 @@ impl Library {
     /// What the processor says of itself.
     pub(crate) fn descriptor(&self) -> &Descriptor {
         &self.descriptor
+    }
+
+    /// The folder that its models lie in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.image.path.parent().unwrap_or(Path::new("/"))
     }
 
     /// The copy it was loaded from.
@@ -266,6 +272,13 @@ fn explain(image: &Image, text: &str) -> LoadError {
     }
 }
 
+/// Whether a processor of one version runs with a host of another: while the major version is 0 every minor version may
+/// differ; from 1.0 on all minor versions of one major run with each other.
+fn runs_with(processor: u32, host: u32) -> bool {
+    let major = |version: u32| version >> 16;
+    if major(host) == 0 { processor == host } else { major(processor) == major(host) }
+}
+
 /// # Safety
 /// `entry` points to a static object that begins as `fg_entry` does, and whose pointers are NULL or valid for ever.
 unsafe fn check_entry(entry: *const abi::Entry, image: &Image) -> Result<(&'static abi::Entry, Descriptor), LoadError> {
@@ -273,8 +286,7 @@ unsafe fn check_entry(entry: *const abi::Entry, image: &Image) -> Result<(&'stat
     // SAFETY: the first two fields exist in every version of the struct; the caller vouches for the rest.
     let (size, version) =
         unsafe { ((&raw const (*entry).struct_size).read(), (&raw const (*entry).abi_version).read()) };
-    // While the major version is 0, every minor version may differ.
-    if version != abi::ABI_VERSION {
+    if !runs_with(version, abi::ABI_VERSION) {
         let (found, own) = (VersionText(version), VersionText(abi::ABI_VERSION));
         return Err(LoadError::Version { path: image.path.clone(), found, own });
     }
@@ -329,4 +341,26 @@ pub(crate) unsafe fn bounded_text(text: *const c_char, bytes_max: usize) -> Opti
     // SAFETY: `length` bytes were just read there.
     let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
     std::str::from_utf8(bytes).ok().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minor_versions_run_together_from_one_on() {
+        for (processor, host, expected) in [
+            (0x0000_0002, 0x0000_0002, true),
+            (0x0000_0001, 0x0000_0002, false),
+            (0x0000_0003, 0x0000_0002, false),
+            (0x0001_0000, 0x0000_0002, false),
+            (0x0001_0000, 0x0001_0000, true),
+            (0x0001_0007, 0x0001_0000, true),
+            (0x0001_0000, 0x0001_0007, true),
+            (0x0000_0002, 0x0001_0000, false),
+            (0x0002_0000, 0x0001_0000, false),
+        ] {
+            assert_eq!(runs_with(processor, host), expected, "{processor:#x} with {host:#x}");
+        }
+    }
 }

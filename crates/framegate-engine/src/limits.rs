@@ -1,6 +1,8 @@
 //! Limits of an engine and its nursery, each with its unit and reason.
 
-use framegate_wire::limits::{NURSERY_PACKET_BYTES_MAX, TEXT_BYTES_MAX, UNIT_BYTES_MAX};
+use framegate_wire::limits::{
+    HEADER_BYTES_MAX, NURSERY_PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX, UNIT_BYTES_MAX,
+};
 
 /// Age at which a unit is late when the gateway names none, in milliseconds.
 pub const LATE_MS: u32 = 80;
@@ -19,6 +21,25 @@ pub const DRAIN_BYTES_MAX: usize = 2 * UNIT_BYTES_MAX;
 
 /// Bytes of one read from the session's socket: more than a socket buffer holds by default.
 pub const READ_BYTES: usize = 256 << 10;
+
+/// Longest value of a text parameter that says no length, in bytes.
+pub const PARAM_TEXT_BYTES_DEFAULT: u32 = 256;
+
+/// What the processors of a pipeline may say of themselves and their parameters, in bytes, texts at their longest: it
+/// fits one packet of the nursery, and so the engine's first message.
+pub const INFOS_BYTES_MAX: usize = NURSERY_PACKET_BYTES_MAX - 1024;
+
+/// Time between two saves of the processors' states, in nanoseconds: what a crash may cost them.
+pub const STATE_NS: u64 = 1_000_000_000;
+
+/// Requests for a picture that wait for the next frame; of more the oldest are answered with none.
+pub const SNAPSHOTS_MAX: usize = 4;
+
+/// Largest JPEG of a snapshot, in bytes: it fits one message to the gateway.
+pub const SNAPSHOT_BYTES_MAX: usize = 900 << 10;
+
+/// Longest trial of a pipeline's instances, in nanoseconds: what an engine's first frame may take.
+pub const TRIAL_NS: u64 = 30_000_000_000;
 
 /// Time between two statistics, in nanoseconds.
 pub const STATS_NS: u64 = 1_000_000_000;
@@ -44,6 +65,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Beyond this a box or point is surely in pixels and not in fractions of the picture.
 pub const FRACTION_MAX: f32 = 4.0;
 
+/// Public name of a stream that is a file.
+pub const STREAM_DEFAULT: &str = "clip";
+
 /// Engines of one nursery: more would not find a core, and each costs the nursery two descriptors.
 pub const ENGINES_MAX: usize = 1024;
 
@@ -61,4 +85,6 @@ pub const FAULT_STACK_BYTES: usize = 64 << 10;
 
 // A descriptor or fault fits one control packet.
 const _: () = assert!(NAME_BYTES_MAX + VERSION_BYTES_MAX + DESCRIPTION_BYTES_MAX + 64 < NURSERY_PACKET_BYTES_MAX);
+const _: () = assert!(SNAPSHOT_BYTES_MAX <= PAYLOAD_BYTES_MAX);
+const _: () = assert!(INFOS_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(4 * TEXT_BYTES_MAX < NURSERY_PACKET_BYTES_MAX);

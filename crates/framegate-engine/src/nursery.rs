@@ -4,9 +4,11 @@
 //! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
 //! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
 
+pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
+mod fork;
 
 use std::{
     fs::File,
@@ -14,7 +16,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, Source, limits::TEXT_BYTES_MAX};
+use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{Mode as FileMode, OFlags},
@@ -24,9 +26,9 @@ use rustix::{
 
 use crate::{
     engine::EngineError,
-    library::{Image, Library, LoadError},
     limits::ENGINES_MAX,
     outbox::cut,
+    resolve::{self, Loaded, Prepared, ResolveError, resolve},
     sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
 };
 use child::{Child, Roots};
@@ -61,14 +63,12 @@ pub struct NurseryError(#[from] Failure);
 enum Failure {
     #[error("{0}: {1}")]
     System(&'static str, #[source] Errno),
-    #[error("only shared libraries can be loaded")]
-    Unsupported,
     #[error("the process that started this one has gone")]
     Orphaned,
     #[error("loading the codecs: {0}")]
     Codec(#[from] framegate_codec::DecodeError),
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(#[from] ResolveError),
     #[error("sandbox: {0}")]
     Sandbox(#[from] SandboxError),
     #[error("sandbox: {0}")]
@@ -87,8 +87,8 @@ const NICE: i32 = 10;
 /// [`NurseryError`] when the processor cannot be loaded or the system refuses something.
 pub fn run(options: &Options) -> Result<(), NurseryError> {
     let control = Control::new(take_stdin().map_err(|error| Failure::System("taking the control socket", error))?);
-    let loaded = match load(options) {
-        Ok(loaded) => loaded,
+    let ground = match prepare(options) {
+        Ok(ground) => ground,
         Err(error) => {
             let text = cut(&error.to_string(), TEXT_BYTES_MAX).to_owned();
             // If the gateway has gone there is nobody to tell.
@@ -97,59 +97,57 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
         }
     };
     let about = framegate_wire::Loaded {
-        processors: vec![loaded.library.descriptor().clone()],
+        processors: ground.loaded.descriptors(),
         tasks: tasks(),
-        reads_restricted: loaded.reads == Reads::Restricted,
+        reads_restricted: ground.reads == Reads::Restricted,
     };
     let lost = |error| Failure::System("answering on the control socket", error);
     control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
-    Ok(Nursery { control, loaded, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
+    Ok(Nursery { control, ground, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
 }
 
 /// What engines are made from.
-struct Loaded {
-    library: Library,
+#[derive(Debug)]
+struct Ground {
+    loaded: Loaded,
     filter: EngineFilter,
     policy: Policy,
     reads: Reads,
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
-fn load(options: &Options) -> Result<Loaded, Failure> {
+fn prepare(options: &Options) -> Result<Ground, Failure> {
     let parent = getppid();
     setpriority_process(None, NICE).map_err(|error| Failure::System("lowering the priority", error))?;
-    // SAFETY: no other thread exists yet that could read the environment.
-    unsafe {
-        // One core per engine: parallel are the engines themselves.
-        for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
-            std::env::set_var(name, "1");
-        }
-    }
+    sober();
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
-    let Some(Source::Library(processor)) = options.pipeline.processors.first().map(|processor| &processor.source)
-    else {
-        return Err(Failure::Unsupported);
-    };
-    let image = Image::copy(processor)?;
-    let policy = policy(&options.pipeline);
-    // Before the processor's constructors run.
+    let prepared = resolve(&options.pipeline)?;
+    let policy = policy(&options.pipeline, &prepared);
+    // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
     let reads = confine_nursery(&policy)?;
-    let library = Library::load(image)?;
+    let loaded = resolve::load(&options.pipeline.name, prepared)?;
     fault::warm_up();
-    Ok(Loaded { library, filter, policy, reads })
+    Ok(Ground { loaded, filter, policy, reads })
 }
 
-/// The processor's folder holds its models and the libraries beside it.
-fn policy(pipeline: &PipelineSpec) -> Policy {
-    let folders =
-        pipeline.processors.iter().filter_map(|processor| Some(processor.source.path()?.parent()?.to_owned()));
-    Policy { readable: folders.chain(pipeline.readable.iter().cloned()).collect() }
+/// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
+fn sober() {
+    for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, "1") };
+    }
+}
+
+/// What the pipeline may read, and what its processors need for themselves.
+fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
+    let own = prepared.iter().flat_map(|processor| processor.readable.iter().cloned());
+    Policy { readable: own.chain(pipeline.readable.iter().cloned()).collect() }
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.
-fn take_stdin() -> Result<OwnedFd, Errno> {
+pub(crate) fn take_stdin() -> Result<OwnedFd, Errno> {
     let control = fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty())?;
     // SAFETY: both are descriptors of this process; what 0 was before lives on in `control`.
@@ -166,7 +164,7 @@ fn tasks() -> u32 {
 
 struct Nursery {
     control: Control,
-    loaded: Loaded,
+    ground: Ground,
     mode: Mode,
     children: Vec<Child>,
 }
@@ -196,7 +194,7 @@ impl Nursery {
     fn reap(&mut self) -> Result<(), Errno> {
         let mut index = 0;
         while let Some(child) = self.children.get_mut(index) {
-            match child.reap(&self.loaded.library) {
+            match child.reap(&self.ground.loaded) {
                 Some(exited) => {
                     self.children.swap_remove(index);
                     self.control.send(&exited, None)?;
@@ -226,7 +224,7 @@ impl Nursery {
         if self.children.len() >= ENGINES_MAX {
             return self.refuse(engine, &format!("this nursery has {ENGINES_MAX} engines already"));
         }
-        match Child::fork(engine, session, log, &self.loaded) {
+        match Child::fork(engine, session, log, &self.ground) {
             Ok(child) => {
                 let reply = NurseryReply::Forked { engine, pid: child.pid() };
                 let sent = self.control.send(&reply, Some(&child.pidfd));
@@ -248,7 +246,7 @@ impl Nursery {
         self.control.send(&reply, Some(&pidfd))?;
         drop(pidfd);
         self.control.close();
-        child::be_engine(roots, &self.loaded, Threads::All)
+        child::be_engine(roots, &self.ground, Threads::All)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use framegate_wire::{FromEngine, LogLevel, frame, limits::TEXT_BYTES_MAX};
+use framegate_wire::{
+    FromEngine, FromOffline, LogLevel, frame,
+    limits::{MESSAGES_PER_SECOND_MAX, TEXT_BYTES_MAX},
+};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
@@ -13,6 +16,17 @@ use rustix::{
 };
 
 use crate::{clock, limits::LOG_LINES_PER_SECOND_MAX};
+
+/// Where messages go.
+#[derive(Debug)]
+enum Sink {
+    /// To the gateway.
+    Socket(Arc<OwnedFd>),
+    /// To the supervisor of an offline run, each inside a [`FromOffline`].
+    Offline(Arc<OwnedFd>),
+    /// Nowhere: a trial's messages are for nobody.
+    Nothing,
+}
 
 /// Why the gateway cannot be told anything more.
 #[derive(Debug, thiserror::Error)]
@@ -26,46 +40,69 @@ pub(crate) enum SendError {
     Frame(#[from] frame::FrameError),
 }
 
-/// The sending half of the session's socket. Any thread of the processor may log through it.
+/// The sending half of the session's socket. Any thread of a processor may log and send messages through it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    socket: OwnedFd,
+    sink: Sink,
     pending: Mutex<Vec<u8>>,
     lines: Mutex<LineLimit>,
+    messages: Mutex<LineLimit>,
 }
 
 impl Outbox {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, pending: Mutex::default(), lines: Mutex::default() }
+    /// An outbox towards the gateway.
+    pub(crate) fn new(socket: Arc<OwnedFd>) -> Self {
+        Self::of(Sink::Socket(socket))
     }
 
-    /// The socket, for reading.
-    pub(crate) fn socket(&self) -> &OwnedFd {
-        &self.socket
+    /// An outbox towards the supervisor of an offline run.
+    pub(crate) fn offline(socket: Arc<OwnedFd>) -> Self {
+        Self::of(Sink::Offline(socket))
+    }
+
+    /// An outbox whose messages nobody reads.
+    pub(crate) fn nowhere() -> Self {
+        Self::of(Sink::Nothing)
+    }
+
+    fn of(sink: Sink) -> Self {
+        let lines = Mutex::new(LineLimit::new(LOG_LINES_PER_SECOND_MAX));
+        let messages = Mutex::new(LineLimit::new(MESSAGES_PER_SECOND_MAX));
+        Self { sink, pending: Mutex::default(), lines, messages }
     }
 
     /// Adds a message to the next write.
     pub(crate) fn push(&self, message: &FromEngine, payload: &[u8]) -> Result<(), SendError> {
+        match &self.sink {
+            Sink::Offline(_) => self.push_offline(&FromOffline::Engine(message.clone()), payload),
+            Sink::Socket(_) | Sink::Nothing => Ok(frame::write(&mut lock(&self.pending), message, payload)?),
+        }
+    }
+
+    /// Adds a message of an offline run to the next write; only on such a run's outbox.
+    pub(crate) fn push_offline(&self, message: &FromOffline, payload: &[u8]) -> Result<(), SendError> {
         Ok(frame::write(&mut lock(&self.pending), message, payload)?)
     }
 
     /// Sends what was gathered; waits while the socket is full.
     pub(crate) fn flush(&self) -> Result<(), SendError> {
         let mut pending = lock(&self.pending);
-        let mut rest = pending.as_slice();
-        while !rest.is_empty() {
-            match send(&self.socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(sent) => rest = &rest[sent..],
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    // An error of `poll` shows again at the next `send`.
-                    let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None);
-                }
-                Err(error) => return Err(error.into()),
-            }
+        match &self.sink {
+            Sink::Socket(socket) | Sink::Offline(socket) => send_all(socket, &pending)?,
+            Sink::Nothing => {}
         }
         pending.clear();
         Ok(())
+    }
+
+    /// Sends a message of the processor at `place` for the page at once; `false` when it sends too many.
+    pub(crate) fn message(&self, place: u32, json: &[u8]) -> bool {
+        if lock(&self.messages).admit(clock::now_ns()) == Admission::Refused {
+            return false;
+        }
+        // A failing socket is noticed by the engine's loop, which ends the engine.
+        let _ = self.push(&FromEngine::Message { processor: place }, json).and_then(|()| self.flush());
+        true
     }
 
     /// Sends one log line at once: the next instruction may crash. Lines above the limit are counted instead.
@@ -84,6 +121,21 @@ impl Outbox {
     }
 }
 
+fn send_all(socket: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
+    while !rest.is_empty() {
+        match send(socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(sent) => rest = &rest[sent..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // An error of `poll` shows again at the next `send`.
+                let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The longest beginning of `text` that has at most `bytes_max` bytes.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     let mut end = bytes_max.min(text.len());
@@ -98,9 +150,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Counts lines in each second.
-#[derive(Debug, Default)]
+/// Counts lines or messages in each second.
+#[derive(Debug)]
 struct LineLimit {
+    per_second_max: u32,
     second: u64,
     lines: u32,
     suppressed: u32,
@@ -113,13 +166,17 @@ enum Admission {
 }
 
 impl LineLimit {
+    fn new(per_second_max: u32) -> Self {
+        Self { per_second_max, second: 0, lines: 0, suppressed: 0 }
+    }
+
     fn admit(&mut self, now_ns: u64) -> Admission {
         let second = now_ns / 1_000_000_000;
         if second != self.second {
             self.second = second;
             self.lines = 0;
         }
-        if self.lines >= LOG_LINES_PER_SECOND_MAX {
+        if self.lines >= self.per_second_max {
             self.suppressed = self.suppressed.saturating_add(1);
             return Admission::Refused;
         }
@@ -134,7 +191,7 @@ mod tests {
 
     #[test]
     fn lines_above_the_limit_are_counted_and_named_later() {
-        let mut limit = LineLimit::default();
+        let mut limit = LineLimit::new(LOG_LINES_PER_SECOND_MAX);
         for _ in 0..LOG_LINES_PER_SECOND_MAX {
             assert_eq!(limit.admit(5_000_000_000), Admission::Admitted { suppressed: 0 });
         }

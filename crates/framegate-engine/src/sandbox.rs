@@ -11,6 +11,8 @@
 //! Paths are restricted by Landlock. Where the kernel lacks it reads stay unrestricted, which is reported; writes, network
 //! and exec are refused by seccomp all the same.
 
+#[expect(unsafe_code, reason = "listens to the kernel's questions about system calls")]
+pub(crate) mod audit;
 mod filter;
 
 use std::path::PathBuf;
@@ -99,6 +101,12 @@ pub(crate) fn confine_engine(policy: &Policy, filter: &EngineFilter, threads: Th
     limit(Resource::Data, ENGINE_DATA_BYTES_MAX)?;
     // No limit of processes: it would count every process of the user. The filter refuses new ones.
     Ok(filter.apply(threads)?)
+}
+
+/// Restricts an engine that is audited: only where going on would harm the machine.
+pub(crate) fn confine_audited_engine() -> Result<(), SandboxError> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::Data, ENGINE_DATA_BYTES_MAX)
 }
 
 fn restrict_paths(policy: &Policy, proc_path: &str) -> Result<Reads, SandboxError> {

@@ -7,6 +7,8 @@ mod doctor;
 mod failure;
 mod load;
 mod log;
+mod pipeline;
+mod run;
 mod serve;
 
 use std::io::Write as _;
@@ -37,6 +39,8 @@ Exit codes:  0 ok  1 failure  2 usage  3 config  4 environment (port, engine pro
 enum Command {
     /// Serve pages, WHIP and the API (the default)
     Serve(serve::ServeArgs),
+    /// Run a pipeline on a clip or an image, and print a result for every frame
+    Run(run::RunArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
+        Some(Command::Run(options)) => run::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

@@ -29,7 +29,7 @@ const FORBID_UNSAFE: [&str; 5] =
 
 /// Modules, by crate, in which `unsafe` may stand.
 const DOORS: [(&str, &[&str]); 2] =
-    [("framegate-engine", &["pool", "library", "host", "sandbox", "nursery"]), ("framegate-codec", &["ffi"])];
+    [("framegate-engine", &["pool", "library", "native", "sandbox", "nursery"]), ("framegate-codec", &["ffi"])];
 
 /// Modules that are programs: what they print is their answer.
 const PRINTERS: [(&str, &[&str]); 2] =

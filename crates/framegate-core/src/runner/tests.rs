@@ -204,3 +204,5 @@ fn every_frame_has_one_outcome_whatever_the_engine_says() {
     assert!(runner.is_closed());
     assert_eq!((runner.received(), runner.counts().total()), (300, 300));
 }
+
+mod page;

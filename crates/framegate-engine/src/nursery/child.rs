@@ -16,10 +16,10 @@ use rustix::{
     },
 };
 
-use super::{Failure, Loaded, fault, read_up_to};
+use super::{Failure, Ground, fault, read_up_to};
 use crate::{
     engine,
-    library::Library,
+    resolve::Loaded,
     sandbox::{Threads, confine_engine},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Roots {
 
 impl Child {
     /// Forks an engine. Both descriptors are closed here when this returns.
-    pub(super) fn fork(engine: u64, session: OwnedFd, log: OwnedFd, loaded: &Loaded) -> Result<Self, Errno> {
+    pub(super) fn fork(engine: u64, session: OwnedFd, log: OwnedFd, ground: &Ground) -> Result<Self, Errno> {
         let (fault_reader, fault) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         let nursery = getpid();
         // SAFETY: this process has one thread, which the caller checked, so the child finds every lock as it should be.
@@ -60,7 +60,7 @@ impl Child {
                 if die_with_parent(Some(nursery)).is_err() {
                     exit(1);
                 }
-                be_engine(Roots { session, log, fault: Some(fault) }, loaded, Threads::Caller)
+                be_engine(Roots { session, log, fault: Some(fault) }, ground, Threads::Caller)
             }
             pid => {
                 drop((session, log, fault));
@@ -82,7 +82,7 @@ impl Child {
     }
 
     /// What to tell the gateway once the engine has gone; `None` while it runs.
-    pub(super) fn reap(&mut self, library: &Library) -> Option<NurseryReply> {
+    pub(super) fn reap(&mut self, loaded: &Loaded) -> Option<NurseryReply> {
         let mut status = 0;
         // SAFETY: `rusage` is plain numbers, for which zero is valid.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -101,21 +101,21 @@ impl Child {
             u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
         };
         let cpu_us = us(usage.ru_utime) + us(usage.ru_stime);
-        Some(NurseryReply::Exited { engine: self.engine, kind, fault: self.fault_report(kind, library), cpu_us })
+        Some(NurseryReply::Exited { engine: self.engine, kind, fault: self.fault_report(kind, loaded), cpu_us })
     }
 
-    fn fault_report(&mut self, kind: ExitKind, library: &Library) -> Option<FaultReport> {
+    fn fault_report(&mut self, kind: ExitKind, loaded: &Loaded) -> Option<FaultReport> {
         let mut bytes = [0; fault::RECORD_BYTES_MAX];
         let length = read_up_to(&mut self.fault, &mut bytes);
-        let report = fault::explain(&bytes[..length], library)?;
+        let report = fault::explain(&bytes[..length], loaded)?;
         // A record from before the end, say of a signal the processor handled, explains nothing.
         (kind == ExitKind::Signal(report.signal)).then_some(report)
     }
 }
 
 /// Turns this process into an engine: descriptors, fault handler, sandbox, session. Never returns.
-pub(super) fn be_engine(roots: Roots, loaded: &Loaded, threads: Threads) -> ! {
-    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, loaded, threads)));
+pub(super) fn be_engine(roots: Roots, ground: &Ground, threads: Threads) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, ground, threads)));
     // SAFETY: flushing every stream of the C library; the processor's threads, if any, are part of its own peril.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     exit(match ended {
@@ -129,10 +129,10 @@ pub(super) fn be_engine(roots: Roots, loaded: &Loaded, threads: Threads) -> ! {
     })
 }
 
-fn serve(roots: Roots, loaded: &Loaded, threads: Threads) -> Result<(), Failure> {
+fn serve(roots: Roots, ground: &Ground, threads: Threads) -> Result<(), Failure> {
     let session = place(roots, threads).map_err(|error| Failure::System("arranging descriptors", error))?;
-    confine_engine(&loaded.policy, &loaded.filter, threads)?;
-    Ok(engine::run(session, &loaded.library)?)
+    confine_engine(&ground.policy, &ground.filter, threads)?;
+    Ok(engine::run(session, &ground.loaded)?)
 }
 
 /// Puts the descriptors in their places, closes all others, and installs the fault handler.
@@ -162,6 +162,16 @@ fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
     fault::install(has_fault_pipe.then_some(FAULT_FD))?;
     // SAFETY: the number was just given to a duplicate that nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(SESSION_FD) })
+}
+
+/// Leads standard output to where standard error goes, so that what a processor prints is seen and mixes with nothing.
+pub(super) fn silence_output() -> Result<(), Errno> {
+    // SAFETY: both are numbers of standard streams, which nobody owns.
+    if unsafe { libc::dup2(2, 1) } < 0 {
+        return Err(last_errno());
+    }
+    line_buffer_stdout();
+    Ok(())
 }
 
 fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
@@ -195,7 +205,7 @@ pub(super) fn last_errno() -> Errno {
 }
 
 /// Ends the process without running exit handlers, which belong to the nursery or to threads that do not exist here.
-fn exit(code: i32) -> ! {
+pub(super) fn exit(code: i32) -> ! {
     // SAFETY: always safe to call.
     unsafe { libc::_exit(code) }
 }

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 
 use super::child::last_errno;
 use crate::{
-    library::Library,
     limits::{FAULT_FRAMES_MAX, FAULT_STACK_BYTES},
     pool::Slot,
+    resolve::Loaded,
 };
 
 /// Numbers of a record before its return addresses: signal, stage, instruction pointer, fault address.
@@ -108,7 +108,7 @@ unsafe fn instruction_pointer(context: *const libc::ucontext_t) -> usize {
 
 /// Names what a record tells. Blames the processor's own code nearest to the fault, so that a fault inside `memcpy` or
 /// `abort` names who called it; without such code, the place of the fault itself.
-pub(super) fn explain(record: &[u8], library: &Library) -> Option<FaultReport> {
+pub(super) fn explain(record: &[u8], loaded: &Loaded) -> Option<FaultReport> {
     let numbers: Vec<usize> = record
         .chunks_exact(NUMBER_BYTES)
         .filter_map(|bytes| Some(usize::from_le_bytes(bytes.try_into().ok()?)))
@@ -118,7 +118,7 @@ pub(super) fn explain(record: &[u8], library: &Library) -> Option<FaultReport> {
     let from = frames.iter().position(|&frame| frame == place).map_or(frames.len(), |at| at + 1);
     // A return address follows its call: the byte before it is inside the caller.
     let callers = frames[from..].iter().map(|frame| frame.wrapping_sub(1));
-    let places: Vec<Place> = std::iter::once(place).chain(callers).filter_map(|at| Place::of(at, library)).collect();
+    let places: Vec<Place> = std::iter::once(place).chain(callers).filter_map(|at| Place::of(at, loaded)).collect();
     let blamed = places.iter().find(|place| place.is_processor).or(places.first());
     Some(FaultReport {
         signal: i32::try_from(signal).ok()?,
@@ -139,7 +139,7 @@ struct Place {
 
 impl Place {
     /// Looks up an address of an engine, whose libraries lie where this process has them.
-    fn of(address: usize, library: &Library) -> Option<Self> {
+    fn of(address: usize, loaded: &Loaded) -> Option<Self> {
         // SAFETY: zero is a valid `Dl_info`: null pointers.
         let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
         // SAFETY: `dladdr` only compares the address with those of loaded libraries.
@@ -153,12 +153,11 @@ impl Place {
             (CStr::from_ptr(info.dli_fname).to_string_lossy().into_owned(), symbol)
         };
         let offset = address.wrapping_sub(info.dli_fbase as usize);
-        let is_processor = file == library.image().loaded_as();
-        if !is_processor {
-            return Some(Self { is_processor, file, offset, function: symbol });
-        }
+        let Some(library) = loaded.libraries().find(|library| library.image().loaded_as() == file) else {
+            return Some(Self { is_processor: false, file, offset, function: symbol });
+        };
         // `dladdr` knows exported functions only; the file's own table has the static ones too.
         let function = library.image().function_at(offset as u64).or(symbol);
-        Some(Self { is_processor, file: library.image().path().display().to_string(), offset, function })
+        Some(Self { is_processor: true, file: library.image().path().display().to_string(), offset, function })
     }
 }

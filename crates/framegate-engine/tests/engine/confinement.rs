@@ -1,9 +1,9 @@
 //! What processors may not do, and what becomes of engines without a nursery or a gateway.
 
-use framegate_wire::{ExitKind, FaultStage};
+use framegate_wire::{ExitKind, FaultStage, PipelineSpec};
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr};
 
-use crate::support::{Engine, Folder, Nursery, clip, level_1, wait_readable};
+use crate::support::{Engine, Folder, Nursery, clip, level_1, pipeline, wait_readable};
 
 /// What the C texts below need.
 const INCLUDES: &str = "#include <errno.h>\n#include <fcntl.h>\n#include <pthread.h>\n#include <signal.h>\n\
@@ -66,7 +66,8 @@ fn only_granted_files_can_be_read() {
     std::fs::write(&file, b"weights").unwrap();
     let source = source.replace("getenv(\"FG_TEST_GRANTED\")", &format!("\"{}\"", file.display()));
     let library = folder.compile("test", &source, &[]);
-    let mut nursery = Nursery::start(&library, &["--readable", granted.0.to_str().unwrap()]);
+    let pipeline = PipelineSpec { readable: vec![granted.0.clone()], ..pipeline(&library) };
+    let mut nursery = Nursery::start_pipeline(&pipeline, &[]);
     nursery.ready();
     let (_, data) = first_data(&mut nursery);
     let refused = if has_landlock() { libc::EACCES } else { 0 };

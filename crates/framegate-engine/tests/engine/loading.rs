@@ -64,7 +64,7 @@ fn other_versions_and_broken_entries() {
         check(&complaint(&entry(head, descriptor), &[]), &[expected]);
     }
     let text = complaint(&entry("sizeof(fg_entry), 7, &d, create", good), &[]);
-    check(&text, &["version 0.7", "speaks 0.1", "Recompile it with this framegate's framegate.h"]);
+    check(&text, &["version 0.7", "speaks 0.2", "Recompile it with this framegate's framegate.h"]);
 }
 
 #[test]

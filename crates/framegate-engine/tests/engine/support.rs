@@ -111,9 +111,13 @@ impl Nursery {
     }
 
     pub(crate) fn start(library: &Path, arguments: &[&str]) -> Self {
+        Self::start_pipeline(&pipeline(library), arguments)
+    }
+
+    pub(crate) fn start_pipeline(pipeline: &PipelineSpec, arguments: &[&str]) -> Self {
         let (ours, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let pipeline = serde_json::to_string(&pipeline(library)).unwrap();
+        let pipeline = serde_json::to_string(pipeline).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_framegate-engine"))
             .args(["nursery", "--pipeline", &pipeline])
             .args(arguments)

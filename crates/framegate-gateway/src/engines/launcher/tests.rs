@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use framegate_wire::{Descriptor, Loaded, NurseryReply};
+use framegate_wire::{Descriptor, Loaded, NurseryReply, Source};
 use mio::Token;
 
 use super::*;
@@ -31,7 +31,7 @@ impl Stage {
         let text = format!("#!/bin/sh\nF={}\necho started >> $F/log\n{script}\n", folder.display());
         std::fs::write(&program, text).expect("written");
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("executable");
-        let pipelines = vec![Pipeline { name: "test".to_owned(), processor: folder.join("test.so") }];
+        let pipelines = vec![Pipeline::new("test".to_owned(), Source::Library(folder.join("test.so")))];
         let config = Config { pipelines, ..Config::default() };
         let registry = Registry::new(&config);
         let (launcher, thread) = Launcher::start(NurseryProgram { program }, registry).expect("started");

@@ -1,12 +1,14 @@
 //! What a processor says about one frame, checked as it comes in.
 
 use framegate_abi as abi;
+use framegate_codec::Image;
 use framegate_wire::{
     Detection,
     limits::{DETECTIONS_MAX, LABEL_BYTES_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
+use super::drawing::DrawingError;
 use crate::limits::FRACTION_MAX;
 
 /// The result of one call so far.
@@ -17,24 +19,33 @@ pub(super) struct Report {
     pub(super) data: Vec<u8>,
     /// The first thing refused: a word for programs and a text for the author.
     pub(super) refusal: Option<(&'static str, String)>,
+    /// Whether somebody looks at the frame's picture.
+    pub(super) is_image_wanted: bool,
+    /// A copy of the picture the processor gave.
+    pub(super) image: Option<Image>,
+    /// The frame, as the processor leaves it, is its picture.
+    pub(super) is_frame_the_image: bool,
 }
 
 impl Report {
     /// Forgets the previous frame.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn begin(&mut self, is_image_wanted: bool) {
         self.detections.clear();
         self.data.clear();
         self.refusal = None;
+        self.is_image_wanted = is_image_wanted;
+        self.image = None;
+        self.is_frame_the_image = false;
     }
 
-    /// Adds a detection, or says why not. `label` is `None` when it was NULL, too long or not UTF-8.
+    /// Adds a detection, or says why not. `label` is `None` when it was too long or not UTF-8.
     pub(super) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
         if self.detections.len() >= DETECTIONS_MAX {
             let text = format!("more than {DETECTIONS_MAX} detections in one frame");
             return self.refuse("too_many", abi::ERROR_LIMIT, text);
         }
         let Some(label) = label else {
-            let text = format!("a detection's label must be UTF-8 text of at most {LABEL_BYTES_MAX} bytes, not NULL");
+            let text = format!("a detection's label must be UTF-8 text of at most {LABEL_BYTES_MAX} bytes");
             return self.refuse("bad_text", abi::ERROR_ARGUMENT, text);
         };
         if raw.keypoint_count > abi::KEYPOINTS_MAX {
@@ -108,6 +119,17 @@ impl Report {
     pub(super) fn refuse_struct(&mut self) -> i32 {
         let text = "a detection is NULL or its struct_size is not sizeof(fg_detection)".to_owned();
         self.refuse("bad_box", abi::ERROR_ARGUMENT, text)
+    }
+
+    /// Refuses an error without a text.
+    pub(super) fn refuse_null_error(&mut self) -> i32 {
+        self.refuse("bad_text", abi::ERROR_ARGUMENT, "the text of an error is NULL".to_owned())
+    }
+
+    /// Refuses a picture.
+    pub(super) fn refuse_image(&mut self, error: DrawingError) -> i32 {
+        let limit = matches!(error, DrawingError::Size(..));
+        self.refuse("bad_image", if limit { abi::ERROR_LIMIT } else { abi::ERROR_ARGUMENT }, error.to_string())
     }
 
     /// The first refusal is the frame's outcome; each is answered with its code.
@@ -204,7 +226,7 @@ mod tests {
         assert_eq!(add(&mut report, [0.0; 4]), abi::ERROR_LIMIT);
         assert_eq!(code(&report), Some("too_many"));
         assert_eq!(report.detections.len(), DETECTIONS_MAX, "what was accepted stays");
-        report.clear();
+        report.begin(false);
         assert_eq!(report.add(&detection([0.0; 4]), None, &[]), abi::ERROR_ARGUMENT);
         assert_eq!(code(&report), Some("bad_text"));
     }

@@ -1,0 +1,228 @@
+//! Making the instances of a chain: what may go wrong before the first frame.
+
+use std::sync::Arc;
+
+use framegate_codec::Converter;
+use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
+
+use super::{Chain, Member, SetError};
+use crate::{
+    clock::Clock,
+    instance::{Instance, Setting, Wanted},
+    limits::INFOS_BYTES_MAX,
+    native,
+    outbox::Outbox,
+    resolve::{Loaded, Program},
+};
+
+/// What a chain is opened with.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening<'a> {
+    /// Public name of the stream.
+    pub(crate) stream: &'a str,
+    /// What `fg.random/1` is seeded with.
+    pub(crate) seed: u64,
+    /// What `fg.clock/1` tells.
+    pub(crate) clock: Clock,
+    /// Values of parameters that differ from those of the pipeline.
+    pub(crate) params: &'a [NamedValue],
+    /// What instances before these kept.
+    pub(crate) states: &'a [SavedState],
+}
+
+/// Why a chain cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ChainError {
+    /// An instance cannot be made.
+    #[error("`{name}` cannot be made: {error}")]
+    Create {
+        name: String,
+        #[source]
+        error: native::CreateError,
+    },
+    /// A value of a parameter is not taken.
+    #[error("pipeline `{pipeline}`, processor `{processor}`: {text}")]
+    Param { pipeline: String, processor: String, text: String },
+    /// The wants do not go together.
+    #[error("pipeline `{pipeline}`: {text}")]
+    Want { pipeline: String, text: String },
+    /// There is too much to say of the parameters.
+    #[error(
+        "pipeline `{pipeline}`: the names, texts and choices of its processors' parameters have {bytes} bytes, at most \
+         {INFOS_BYTES_MAX}"
+    )]
+    Infos { pipeline: String, bytes: usize },
+}
+
+impl Chain {
+    /// Makes the instances, sets their parameters, and gives them their states.
+    ///
+    /// # Errors
+    /// [`ChainError`]; instances that were made are not destroyed: the process ends after it.
+    pub(crate) fn open(loaded: &Loaded, opening: &Opening<'_>, outbox: &Arc<Outbox>) -> Result<Self, ChainError> {
+        let mut members: Vec<Member> = Vec::with_capacity(loaded.processors.len());
+        let is_chain = loaded.processors.len() > 1;
+        for (place, processor) in (0..).zip(&loaded.processors) {
+            let name = unique(&processor.program.descriptor().name, &members);
+            let prefix = if is_chain { format!("{name}: ") } else { String::new() };
+            let setting = Setting {
+                place,
+                prefix,
+                stream: opening.stream.to_owned(),
+                seed: opening.seed,
+                clock: opening.clock.clone(),
+                outbox: Arc::clone(outbox),
+            };
+            let instance = make(&processor.program, setting);
+            let instance = instance.map_err(|error| ChainError::Create { name: name.clone(), error })?;
+            let (info, wanted) = (instance.info(), instance.wanted());
+            members.push(Member { name, instance, info, wanted, configured: None });
+        }
+        let wanted = joint_want(&members);
+        let pipeline = loaded.pipeline.clone();
+        if let Err(text) = wanted {
+            return Err(ChainError::Want { pipeline, text });
+        }
+        let mut chain = Self {
+            pipeline,
+            members,
+            outbox: Arc::clone(outbox),
+            wanted,
+            converter: Converter::new(),
+            slot: None,
+            data: Vec::new(),
+        };
+        chain.check_size()?;
+        for (place, processor) in (0..).zip(&loaded.processors) {
+            for (id, json) in &processor.params {
+                chain.open_param(&NamedValue { processor: place, id: id.clone(), json: json.clone() })?;
+            }
+        }
+        chain.open_params(opening.params)?;
+        chain.load_state(opening.states);
+        chain.follow_wants();
+        Ok(chain)
+    }
+
+    /// Values that a page had set before: one that the processor itself refuses now is told and left.
+    fn open_params(&mut self, values: &[NamedValue]) -> Result<(), ChainError> {
+        let mut refused = Vec::new();
+        for value in values {
+            match self.set_param(value) {
+                Ok(()) => {}
+                Err(SetError::Value(text)) => return Err(self.param_error(value, text)),
+                Err(SetError::Processor(text)) => {
+                    refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+                }
+            }
+        }
+        if !refused.is_empty() {
+            for RefusedValue { text, .. } in &refused {
+                self.outbox.log(LogLevel::Warn, text);
+            }
+            // A failing socket is noticed by the engine's loop, which ends the engine.
+            let _ = self.outbox.push(&FromEngine::Params { id: 0, values: Vec::new(), refused }, &[]);
+        }
+        Ok(())
+    }
+
+    /// A value of the pipeline: the processor is not run without it.
+    fn open_param(&mut self, value: &NamedValue) -> Result<(), ChainError> {
+        match self.set_param(value) {
+            Ok(()) => Ok(()),
+            Err(SetError::Value(text) | SetError::Processor(text)) => Err(self.param_error(value, text)),
+        }
+    }
+
+    fn param_error(&self, value: &NamedValue, text: String) -> ChainError {
+        let member = usize::try_from(value.processor).ok().and_then(|place| self.members.get(place));
+        let processor = member.map_or_else(|| value.processor.to_string(), |member| member.name.clone());
+        ChainError::Param { pipeline: self.pipeline.clone(), processor, text }
+    }
+
+    /// Refuses what would not fit the message that describes the processors, whatever values they get.
+    fn check_size(&self) -> Result<(), ChainError> {
+        let infos = self.infos();
+        let growth = |param: &Param| match (&param.kind, &param.default) {
+            (ParamKind::Text { bytes_max }, ParamValue::Text(text)) => (*bytes_max as usize).saturating_sub(text.len()),
+            (ParamKind::Choice(choices), _) => choices.iter().map(String::len).max().unwrap_or(0),
+            _ => 0,
+        };
+        let growth: usize = infos.iter().flat_map(|info| &info.params).map(growth).sum();
+        let bytes = postcard::to_allocvec(&infos).map_or(usize::MAX, |bytes| bytes.len()).saturating_add(growth);
+        if bytes > INFOS_BYTES_MAX {
+            return Err(ChainError::Infos { pipeline: self.pipeline.clone(), bytes });
+        }
+        Ok(())
+    }
+}
+
+fn make(program: &Program, setting: Setting) -> Result<Instance, native::CreateError> {
+    match program {
+        Program::Native(library) => native::Instance::create(library, setting).map(Instance::Native),
+    }
+}
+
+/// The processor's name, or with `-2` and so on behind it when it comes again.
+fn unique(name: &str, members: &[Member]) -> String {
+    let is_free = |name: &str| members.iter().all(|member| member.name != name);
+    if is_free(name) {
+        return name.to_owned();
+    }
+    (2..).map(|number| format!("{name}-{number}")).find(|name| is_free(name)).unwrap_or_default()
+}
+
+/// What a chain wants: size and format of the first, the lowest rate of all, writable if any writes. The error says which
+/// two do not go together.
+pub(super) fn joint_want(members: &[Member]) -> Result<Wanted, String> {
+    let Some((first, later)) = members.split_first() else { return Ok(Wanted::default()) };
+    let mut joint = first.wanted;
+    for member in later {
+        let Wanted { want, writable } = member.wanted;
+        // A processor that names no size takes any.
+        let same = |own: u32, given: u32| own == 0 || own == given;
+        let fits = want.format == joint.want.format
+            && same(want.width, joint.want.width)
+            && same(want.height, joint.want.height);
+        if !fits {
+            return Err(format!(
+                "`{}` wants {}, but `{}`, the first of the chain, wants {}; all processors of a chain get the same frames",
+                member.name,
+                Frames(want),
+                first.name,
+                Frames(joint.want)
+            ));
+        }
+        joint.writable |= writable;
+        joint.want.rate_millihertz = match (joint.want.rate_millihertz, want.rate_millihertz) {
+            (0, rate) | (rate, 0) => rate,
+            (one, other) => one.min(other),
+        };
+    }
+    Ok(joint)
+}
+
+/// A want, for people.
+struct Frames(Want);
+
+impl std::fmt::Display for Frames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let format = format!("{:?}", self.0.format).to_uppercase();
+        match (self.0.width, self.0.height) {
+            (0, 0) => write!(f, "{format} of the camera's size"),
+            (width, 0) => write!(f, "{format} {width} wide"),
+            (0, height) => write!(f, "{format} {height} high"),
+            (width, height) => write!(f, "{format} of {width}x{height}"),
+        }
+    }
+}
+
+/// What parameters there are, for people.
+pub(super) fn names_of(params: &[Param]) -> String {
+    if params.is_empty() {
+        return "it has none".to_owned();
+    }
+    let names: Vec<_> = params.iter().map(|param| format!("`{}`", param.id)).collect();
+    format!("it has {}", names.join(", "))
+}
