@@ -5,8 +5,9 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{DirBuilder, File},
     io::{Read as _, Seek as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -25,6 +26,9 @@ const LIBRARY: &str = "framegate-gst.so";
 /// The helper beside it.
 const HELPER: &str = "framegate-gst-registry";
 
+/// The parameter of the processor that takes the elements.
+pub(crate) const PARAM: &str = "pipeline";
+
 /// Most of what a helper that failed says that is passed on, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 512;
 
@@ -39,7 +43,10 @@ pub(crate) enum GstError {
          make processors"
     )]
     Missing,
-    /// There is no place for the registry.
+    /// No folder for caches is known.
+    #[error("there is no place for GStreamer's list of plugins: set FRAMEGATE_CACHE to a folder, or HOME")]
+    NoPlace,
+    /// The registry cannot be written.
     #[error("GStreamer's list of plugins cannot be kept in {}: {source}. Set FRAMEGATE_CACHE to a folder that can be written", path.display())]
     Cache {
         path: PathBuf,
@@ -73,13 +80,19 @@ pub(crate) struct Gst {
 }
 
 impl Gst {
-    /// Finds the processor, and has the registry written into the folder `cache` unless it is as new as the plugins.
+    /// Finds the processor, and has the registry written into the user's cache unless it is as new as the plugins.
     ///
     /// Call before confinement; waits for a helper, some 30 ms if nothing has changed.
-    pub(crate) fn prepare(cache: &Path) -> Result<Self, GstError> {
-        let library = folders().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()).ok_or(GstError::Missing)?;
+    pub(crate) fn prepare() -> Result<Self, GstError> {
+        let library =
+            folders().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()).ok_or(GstError::Missing)?;
+        let cache = cache_folder().ok_or(GstError::NoPlace)?;
         let registry = cache.join("gstreamer-registry.bin");
-        std::fs::create_dir_all(cache).map_err(|source| GstError::Cache { path: cache.to_owned(), source })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&cache)
+            .map_err(|source| GstError::Cache { path: cache, source })?;
         write_registry(&library.with_file_name(HELPER), &registry)?;
         match File::open(&registry) {
             Ok(_) => Ok(Self { library, registry }),
@@ -107,9 +120,18 @@ fn folders() -> impl Iterator<Item = PathBuf> {
     named.into_iter().chain(beside).chain(near).flat_map(|folder| [folder.join("gst"), folder])
 }
 
+/// `$FRAMEGATE_CACHE`, else `$XDG_CACHE_HOME/framegate`, else `~/.cache/framegate`.
+fn cache_folder() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    named("FRAMEGATE_CACHE")
+        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("framegate")))
+        .or_else(|| Some(named("HOME")?.join(".cache/framegate")))
+}
+
 fn write_registry(helper: &Path, registry: &Path) -> Result<(), GstError> {
     let failed = |source| GstError::Helper { path: helper.to_owned(), source };
-    let complaints = memfd_create("framegate-gst-registry", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let complaints =
+        memfd_create("framegate-gst-registry", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let mut complaints = File::from(complaints);
     let mut child = Command::new(helper)
         .env("GST_REGISTRY", registry)

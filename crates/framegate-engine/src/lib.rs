@@ -12,6 +12,7 @@ mod chain;
 mod clock;
 pub mod confinement;
 mod engine;
+mod gst;
 mod inbox;
 mod instance;
 pub mod intake;

@@ -1,10 +1,13 @@
 //! From a pipeline's text to loaded processors: [`resolve`] before the sandbox is on, [`load`] inside it.
 
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, rc::Rc};
 
 use framegate_wire::{Descriptor, PipelineSpec, Source, limits::PROCESSORS_MAX};
 
-use crate::library::{Image, Library, LoadError};
+use crate::{
+    gst::{self, Gst, GstError},
+    library::{Image, Library, LoadError},
+};
 
 /// Why a pipeline's processors cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,12 @@ pub(crate) enum ResolveError {
     /// A library cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// GStreamer cannot be used.
+    #[error(transparent)]
+    Gst(#[from] GstError),
+    /// A pipeline of GStreamer's has parameters that are not its own.
+    #[error("{0}: its parameter `pipeline` is its text already; give one of them")]
+    GstTwice(Source),
 }
 
 /// A processor that is found but not loaded.
@@ -27,6 +36,8 @@ pub(crate) struct Prepared {
     program: PreparedProgram,
     /// Files and folders it may read, beside the pipeline's.
     pub(crate) readable: Vec<PathBuf>,
+    /// What must be in the environment before it is loaded.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     /// Values of its parameters by id, as JSON.
     params: BTreeMap<String, String>,
 }
@@ -95,23 +106,32 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
     let mut images: Vec<Rc<Image>> = Vec::new();
     let mut prepared = Vec::with_capacity(count);
     for processor in &pipeline.processors {
-        let params = processor.params.clone();
+        let mut params = processor.params.clone();
+        let (mut readable, mut environment) = (Vec::new(), Vec::new());
         let path = match &processor.source {
-            Source::Library(path) | Source::Compiled(path) => path,
-            source @ (Source::Python { .. } | Source::GStreamer(_)) => {
-                return Err(ResolveError::Unsupported(source.clone()));
+            Source::Library(path) | Source::Compiled(path) => path.clone(),
+            Source::GStreamer(elements) => {
+                let text = serde_json::Value::from(elements.as_str()).to_string();
+                if params.insert(gst::PARAM.to_owned(), text).is_some() {
+                    return Err(ResolveError::GstTwice(processor.source.clone()));
+                }
+                let gst = Gst::prepare()?;
+                environment.extend(gst.environment());
+                readable.push(gst.registry);
+                gst.library
             }
+            source @ Source::Python { .. } => return Err(ResolveError::Unsupported(source.clone())),
         };
-        let image = match images.iter().find(|image| image.path() == path) {
+        let image = match images.iter().find(|image| image.path() == &*path) {
             Some(image) => Rc::clone(image),
             None => {
-                images.push(Rc::new(Image::copy(path)?));
+                images.push(Rc::new(Image::copy(&path)?));
                 Rc::clone(&images[images.len() - 1])
             }
         };
         // The folder holds its models and the libraries beside it.
-        let readable = path.parent().map(PathBuf::from).into_iter().collect();
-        prepared.push(Prepared { program: PreparedProgram::Library(image), readable, params });
+        readable.extend(path.parent().map(PathBuf::from));
+        prepared.push(Prepared { program: PreparedProgram::Library(image), readable, environment, params });
     }
     Ok(prepared)
 }

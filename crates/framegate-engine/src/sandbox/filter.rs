@@ -313,6 +313,8 @@ impl AuditPrograms {
         let mut rules = any_arguments(&unseen);
         rules.retain(|number, _| !looked_at.contains(number));
         rules.append(&mut any_arguments(&[libc::SYS_sendmsg]));
+        // Libraries map memory all the time.
+        rules.insert(libc::SYS_mmap, counted_mappings()?);
         let ask = refuse(libc::EPERM);
         let mut asks = program(rules, ask, SeccompAction::Allow)?;
         let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
