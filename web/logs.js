@@ -46,7 +46,7 @@ export class Log {
     const waiting = this.#paused && this.#fresh.length ? `${this.#fresh.length} more waiting` : '';
     const shown = $('log').children.length;
     const hidden = this.#lines.length > shown && !waiting ? ` of ${this.#lines.length}` : '';
-    say($('log-count'), waiting || (this.#lines.length ? `${shown}${hidden} lines` : ''));
+    say($('log-count'), waiting || (this.#lines.length ? `${shown}${hidden} ${this.#lines.length === 1 ? 'line' : 'lines'}` : ''));
   }
 
   // Everything anew: the filter has changed.

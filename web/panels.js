@@ -73,6 +73,8 @@ export class Panels {
     this.#results = this.#encoded = this.resultRate = this.sentRate = 0;
     this.#since = performance.now();
     $('result').textContent = 'No result yet.';
+    $('way').textContent = 'Shown while results arrive.';
+    for (const id of ['way-bar', 'stage-bar', 'legend']) $(id).replaceChildren();
     this.render();
   }
 

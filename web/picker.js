@@ -6,9 +6,10 @@ import { $, duration, list, make, say } from './dom.js';
 /**
  * @typedef {import('../sdk/framegate.js').Param} Param
  * @typedef {{ frames: number, p50_us: number, p95_us: number }} Cost
- * @typedef {{ mode: string, reads: string, network: boolean, readable?: string[] }} Sandbox
+ * @typedef {{ mode: string, reads?: string | null, network: boolean, readable?: string[] }} Sandbox `reads` once it is loaded
+ * @typedef {{ width?: number | null, height?: number | null, format?: string, rate?: number | null }} Want
  * @typedef {{ name: string, version?: string, description?: string, language?: string, source?: string, state: string,
- *   error?: string | null, params?: Param[], cost?: Cost | null, isolation?: string, sandbox?: Sandbox | null }} Processor
+ *   error?: string | null, params?: Param[], cost?: Cost | null, want?: Want | null, isolation?: string, sandbox?: Sandbox | null }} Processor
  * @typedef {{ name: string, processors: Processor[] }} Pipeline
  */
 
@@ -38,11 +39,15 @@ function costText(cost) {
 /** @param {Sandbox} sandbox */
 function sandboxText({ mode, reads, network, readable }) {
   if (mode === 'audit') return 'Watches and reports, refuses nothing.';
-  const more = list(readable);
-  const files = reads === 'restricted'
-    ? `reads only ${['system libraries', 'its own folder', ...more].join(', ')}`
-    : 'this system cannot restrict what it reads';
-  return `${network ? 'Network allowed' : 'No network'}; writes nothing; ${files}.`;
+  const files = `; reads only ${['system libraries', 'its own folder', ...list(readable)].join(', ')}`;
+  /** @type {Record<string, string>} */ const read = { restricted: files, unrestricted: '; this system cannot restrict what it reads' };
+  return `${network ? 'Network allowed' : 'No network'}; writes nothing${read[reads ?? ''] ?? ''}.`;
+}
+
+/** @param {Want} want */
+function wantText({ width, height, format, rate }) {
+  const size = width && height ? ` ${width}×${height}` : width ? ` ${width} wide` : height ? ` ${height} high` : ' as sent';
+  return `${String(format).toUpperCase()}${size}${rate ? `, ${rate} a second` : ''}`;
 }
 
 /** @param {string | undefined} isolation */
@@ -127,10 +132,10 @@ export class Picker {
     this.#shown = shown;
     $('about-card').hidden = !chosen;
     $('about').replaceChildren(...chosen ? facts(chosen) : []);
-    const failed = chosen?.processors.filter(({ error }) => error) ?? [];
-    $('broken').hidden = failed.length === 0;
+    const errors = new Set(chosen?.processors.flatMap(({ error }) => (error ? [error] : [])));
+    $('broken').hidden = errors.size === 0;
     say($('broken-title'), `${chosen?.name ?? ''} does not load`);
-    $('broken-list').replaceChildren(...failed.flatMap((processor) => failure(processor, chosen)));
+    $('broken-list').replaceChildren(...[...errors].flatMap(failure));
   }
 }
 
@@ -141,6 +146,7 @@ function facts({ processors }) {
   const one = processors.length === 1;
   /** @type {[string, Node | string | false | undefined][]} */ const rows = [
     ['Cost', one && costText(first.cost)],
+    ['Frames', first.want ? wantText(first.want) : undefined],
     ['Process', first.isolation && isolationText(first.isolation)],
     ['Sandbox', first.sandbox ? sandboxText(first.sandbox) : undefined],
     ['From', one && first.source && path(first.source)],
@@ -162,13 +168,11 @@ function path(text) {
   return make('code', '', ...text.split(/(?<=\/)/).flatMap((part) => [part, make('wbr')]));
 }
 
-/** A reason in the first line, and what a compiler or an interpreter said below. @param {Processor} processor
- * @param {Pipeline | undefined} pipeline @returns {Node[]} */
-function failure({ name, error }, pipeline) {
-  const [reason, ...more] = String(error).trimEnd().split('\n');
+/** A reason in the first line, and what a compiler or an interpreter said below. @param {string} error @returns {Node[]} */
+function failure(error) {
+  const [reason, ...more] = error.trimEnd().split('\n');
   const block = make('pre', 'result', more.join('\n'));
   block.tabIndex = 0;
-  block.setAttribute('aria-label', `What was said about ${name}`);
-  const who = (pipeline?.processors.length ?? 1) > 1 && make('b', '', `${name}: `);
-  return [make('p', '', who, reason), ...more.length ? [block] : []];
+  block.setAttribute('aria-label', 'What was said');
+  return [make('p', '', reason), ...more.length ? [block] : []];
 }

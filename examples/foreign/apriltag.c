@@ -17,6 +17,8 @@ enum {
     HAMMING_MAX = 1 /* wrong bits mended: with two, noise now and then looks like a tag */
 };
 
+static const double HALF_DEGREE = 3.14159265358979324 / 360; /* in radians */
+
 enum { PARAM_DECIMATE, PARAM_MARGIN, PARAM_SIDE, PARAM_VIEW, PARAM_COUNT };
 
 static const fg_param PARAMS[PARAM_COUNT] = {
@@ -62,7 +64,7 @@ static int32_t tell(const finder *self, const apriltag_detection_t *tag, const f
 
 /* Where the tag's middle is: metres right of, below and in front of the camera. */
 static void locate(const finder *self, apriltag_detection_t *tag, const fg_frame *frame, double metres[3]) {
-    const double focal_px = frame->width / 2.0 / tan(self->values[PARAM_VIEW] * M_PI / 360);
+    const double focal_px = frame->width / 2.0 / tan(self->values[PARAM_VIEW] * HALF_DEGREE);
     apriltag_detection_info_t info = {tag, self->values[PARAM_SIDE], focal_px, focal_px,
                                       frame->width / 2.0, frame->height / 2.0};
     apriltag_pose_t pose;

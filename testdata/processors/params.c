@@ -45,7 +45,7 @@ static int32_t set(fg_processor *processor, uint32_t index, const fg_param_value
         snprintf(line, sizeof line, "title is now %s", value->text);
     } else {
         self->numbers[index] = value->number;
-        snprintf(line, sizeof line, "%s is now %g", params[index].id, value->number);
+        snprintf(line, sizeof line, "%s is now %.9g", params[index].id, value->number);
     }
     self->host->log(self->host, FG_LOG_INFO, line);
     return FG_OK;

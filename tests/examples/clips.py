@@ -20,7 +20,7 @@ def write_y4m(path, pictures):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     height, width = pictures[0].shape[:2]
     with open(path, "wb") as clip:
-        clip.write(f"YUV4MPEG2 W{width} H{height} F{RATE_HZ}:1 Ip A1:1 C420jpeg\n".encode())
+        clip.write(f"YUV4MPEG2 W{width} H{height} F{RATE_HZ}:1 Ip A1:1 C420jpeg XCOLORRANGE=LIMITED\n".encode())
         for picture in pictures:
             clip.write(b"FRAME\n")
             for plane in planes(picture):

@@ -22,6 +22,11 @@ PICTURES = 150
 def main():
     root = Path(__file__).resolve().parents[2]
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "target" / "pictures" / "camera"
+    write(folder)
+    print(folder / "face.mjpeg")
+
+
+def write(folder):
     scene = scenes.faces(count=PICTURES, turn=2.0)
     for number, picture in enumerate(scene.pictures):
         clips.draw_bar(picture, number)
@@ -29,7 +34,6 @@ def main():
     known = {"width": scenes.WIDTH, "height": scenes.HEIGHT, "rate_hz": clips.RATE_HZ,
              "faces": [[round(part, 5) for part in one["box"]] for one in scene.known]}
     (folder / "face.json").write_text(json.dumps(known) + "\n")
-    print(folder / "face.mjpeg")
 
 
 if __name__ == "__main__":

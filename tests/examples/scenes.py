@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 640, 480
 FACE = (174.0, 75.0, 276.0, 177.0)
 
 QR_TEXT = "https://example.org/?q=Gr\u00fc\u00dfe&frame=7"
+SHORT_TEXT = "framegate"
 EAN_DIGITS = "4006381333931"
 TAGS = (3, 42)
 
@@ -58,7 +59,7 @@ def qr(count=6):
 def bars(count=6):
     """An EAN-13 bar code and a QR code side by side."""
     stripes = np.kron(np.array([[int(bit) for bit in ean13(EAN_DIGITS)]], dtype=float), np.ones((110, 3)))
-    code = np.kron(np.array(segno.make("framegate", error="m", micro=False).matrix, dtype=float), np.ones((6, 6)))
+    code = np.kron(np.array(segno.make(SHORT_TEXT, error="m", micro=False).matrix, dtype=float), np.ones((6, 6)))
     return sheets(skimage.data.rocket(), [(1 - stripes, 30, "ean"), (1 - code, 24, "qr")], count, tilt=0.3)
 
 
@@ -71,11 +72,12 @@ def tags(count=6):
 def pan(count=8, step=(3.0, -2.0)):
     """The camera moves evenly: everything in the picture moves by `step` pixels a frame."""
     photograph = skimage.data.coffee() / 255.0
-    photograph = np.pad(photograph, ((60, 60), (60, 60), (0, 0)), mode="reflect")
+    scale = 0.8  # pixels of the photograph for one of ours
     scene = Scene()
     for index in range(count):
-        left, top = 40 - step[0] * index, 40 - step[1] * index
-        scene.pictures.append(to_bytes(view(photograph, np.array([[1, 0, left], [0, 1, top], [0, 0, 1]]))))
+        left, top = 40 - scale * step[0] * index, 2 - scale * step[1] * index
+        to_photograph = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
+        scene.pictures.append(to_bytes(view(photograph, to_photograph)))
         scene.known.append({"flow_px": list(step) if index else None})
     return scene
 
@@ -86,6 +88,20 @@ def outlines():
     small = Image.fromarray(to_bytes(photograph)).resize((8, 6), Image.Resampling.BOX)
     smooth = small.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
     return Scene([to_bytes(photograph), np.asarray(smooth)], [{"many": True}, {"many": False}])
+
+
+def lamps(count=5):
+    """A dark photograph with two lamps in it that wander."""
+    photograph = 0.4 * fill(skimage.data.coffee() / 255.0)
+    scene = Scene()
+    for index in range(count):
+        picture, boxes = photograph.copy(), []
+        for left, top, width, height in ((61 + 37 * index, 90, 140, 100), (420 - 11 * index, 250 + 13 * index, 90, 120)):
+            picture[top:top + height, left:left + width] = 0.97
+            boxes.append(fractions_of(left, top, left + width, top + height))
+        scene.pictures.append(to_bytes(picture))
+        scene.known.append({"boxes": boxes})
+    return scene
 
 
 def sheets(photograph, parts, count, tilt=1.0):

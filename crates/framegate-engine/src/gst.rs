@@ -5,9 +5,8 @@
 
 use std::{
     ffi::OsString,
-    fs::{DirBuilder, File},
+    fs::File,
     io::{Read as _, Seek as _},
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -18,7 +17,10 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::limits::GST_REGISTRY_SECONDS_MAX;
+use crate::{
+    kit::{self, KitError},
+    limits::GST_REGISTRY_SECONDS_MAX,
+};
 
 /// The processor.
 const LIBRARY: &str = "framegate-gst.so";
@@ -43,12 +45,12 @@ pub(crate) enum GstError {
          make processors"
     )]
     Missing,
-    /// No folder for caches is known.
-    #[error("there is no place for GStreamer's list of plugins: set FRAMEGATE_CACHE to a folder, or HOME")]
-    NoPlace,
-    /// The registry cannot be written.
-    #[error("GStreamer's list of plugins cannot be kept in {}: {source}. Set FRAMEGATE_CACHE to a folder that can be written", path.display())]
-    Cache {
+    /// There is no place for the registry.
+    #[error("GStreamer's list of plugins cannot be kept: {0}")]
+    Cache(#[from] KitError),
+    /// It was written and is not there.
+    #[error("GStreamer's list of plugins cannot be read: {}: {source}", path.display())]
+    Lost {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -86,17 +88,11 @@ impl Gst {
     pub(crate) fn prepare() -> Result<Self, GstError> {
         let library =
             folders().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()).ok_or(GstError::Missing)?;
-        let cache = cache_folder().ok_or(GstError::NoPlace)?;
-        let registry = cache.join("gstreamer-registry.bin");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&cache)
-            .map_err(|source| GstError::Cache { path: cache, source })?;
+        let registry = kit::cached("gstreamer")?.join("registry.bin");
         write_registry(&library.with_file_name(HELPER), &registry)?;
         match File::open(&registry) {
             Ok(_) => Ok(Self { library, registry }),
-            Err(source) => Err(GstError::Cache { path: registry, source }),
+            Err(source) => Err(GstError::Lost { path: registry, source }),
         }
     }
 
@@ -118,14 +114,6 @@ fn folders() -> impl Iterator<Item = PathBuf> {
     let beside = program.parent().map(Path::to_owned);
     let near: Vec<PathBuf> = program.ancestors().skip(1).take(2).map(|parent| parent.join("processors")).collect();
     named.into_iter().chain(beside).chain(near).flat_map(|folder| [folder.join("gst"), folder])
-}
-
-/// `$FRAMEGATE_CACHE`, else `$XDG_CACHE_HOME/framegate`, else `~/.cache/framegate`.
-fn cache_folder() -> Option<PathBuf> {
-    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named("FRAMEGATE_CACHE")
-        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("framegate")))
-        .or_else(|| Some(named("HOME")?.join(".cache/framegate")))
 }
 
 fn write_registry(helper: &Path, registry: &Path) -> Result<(), GstError> {
