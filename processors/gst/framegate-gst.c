@@ -171,7 +171,8 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
         discard(self); /* the next frame starts it afresh */
     else
         reason = g_strdup_printf("the pipeline gave no picture for this frame within %d ms: elements that hold frames "
-                                 "back or drop them (encoders with B-frames, videorate, valve) do not fit here",
+                                 "back, drop them or give them another time (decoders with several threads, encoders with "
+                                 "B-frames, videorate, valve) do not fit here",
                                  (int)(wait_us / 1000));
     out->error(out, reason);
     g_free(reason);
