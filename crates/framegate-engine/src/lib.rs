@@ -13,6 +13,7 @@ mod clock;
 pub mod compile;
 pub mod confinement;
 mod engine;
+mod gst;
 mod inbox;
 mod instance;
 pub mod intake;

@@ -74,6 +74,9 @@ pub const ENGINES_MAX: usize = 1024;
 /// Descriptors an engine may have open: its own few, a model, the eventfds of a runtime.
 pub const ENGINE_FILES_MAX: u64 = 64;
 
+/// Longest wait for GStreamer's list of plugins, in seconds: a hundred plugins on a slow disk take ten.
+pub const GST_REGISTRY_SECONDS_MAX: i64 = 60;
+
 /// Private writable memory of an engine, in bytes: a 4K decoder with its processor's model fits.
 pub const ENGINE_DATA_BYTES_MAX: u64 = 2 << 30;
 

@@ -132,6 +132,10 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
     let prepared = resolve(&options.pipeline)?;
+    for (name, value) in prepared.iter().flat_map(|processor| &processor.environment) {
+        // SAFETY: still no other thread exists.
+        unsafe { std::env::set_var(name, value) };
+    }
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
