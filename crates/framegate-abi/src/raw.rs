@@ -92,6 +92,8 @@ pub const RANGE_LIMITED: u32 = 1;
 pub const RANGE_FULL: u32 = 2;
 /// `FG_CAPTURE_UNKNOWN`: value of [`Frame::capture_us`] until the sender has said what time it is.
 pub const CAPTURE_UNKNOWN: i64 = i64::MIN;
+/// `FG_DETECTION_OUTLINE`.
+pub const DETECTION_OUTLINE: u32 = 1;
 /// Most keypoints of one detection.
 pub const KEYPOINTS_MAX: u32 = 64;
 
@@ -155,7 +157,7 @@ pub struct Detection {
     pub track: u64,
     pub keypoints: *const Keypoint,
     pub keypoint_count: u32,
-    pub reserved: u32,
+    pub flags: u32,
 }
 
 /// `fg_out`: where `process` puts what it found.

@@ -5,6 +5,9 @@
 //! copy on the way. Everything runs on the caller's thread: nothing here starts one. [`preload`] does what is expensive
 //! once, before a process forks.
 //!
+//! [`Media`] reads clips and images of any kind, [`VideoFile`] writes a video file, and [`draw_marks`] draws boxes with
+//! labels into a picture: what offline runs need.
+//!
 //! [`Encoder`], [`Scene`], [`ivf`], [`y4m`] and [`number_bar`] make and read test clips whose every frame carries its
 //! number.
 
@@ -19,7 +22,10 @@ mod image;
 pub mod ivf;
 pub mod jpeg;
 mod layout;
+mod media;
+mod mux;
 pub mod number_bar;
+mod overlay;
 mod picture;
 mod random;
 #[doc(hidden)]
@@ -33,6 +39,9 @@ pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, EncodeFormat, Encoded, Encoder, EncoderSettings, Keyframe};
 pub use image::Image;
 pub use layout::{Layout, LayoutError, PlaneLayout};
+pub use media::{MEDIA_RATE_HZ, Media, MediaError, MediaInfo, MediaStep};
+pub use mux::{VideoError, VideoFile, VideoFormat};
+pub use overlay::{Mark, draw_marks};
 pub use picture::{I420Image, Matrix, Picture, PlaneRef, Range};
 pub use scene::{Numbering, Scene, SceneKind};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use framegate_wire::{Seq, ToEngine, UnitHeader, frame};
 
-use crate::limits::BACKLOG_BYTES_MAX;
+use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_EXTRA_BYTES_MAX};
 
 /// Messages waiting for an engine's socket to take them.
 #[derive(Debug, Default)]
@@ -24,6 +24,12 @@ impl Backlog {
     /// Queues a message without payload; these are few and small.
     pub fn push(&mut self, message: &ToEngine) {
         self.push_item(message, &[], None);
+    }
+
+    /// Queues a message that is no unit, unless too much waits already. Whether it was queued.
+    pub fn push_extra(&mut self, message: &ToEngine, payload: &[u8]) -> bool {
+        let waiting: usize = self.queue.iter().filter(|item| item.seq.is_none()).map(|item| item.bytes.len()).sum();
+        waiting + payload.len() <= BACKLOG_EXTRA_BYTES_MAX && self.push_item(message, payload, None)
     }
 
     /// Queues a unit. When it does not fit, every unit not yet begun is given up and returned with it, oldest first.

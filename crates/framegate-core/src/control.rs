@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use framegate_wire::{LogLevel, Seq};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::limits::{CONTROL_BYTES_MAX, CONTROL_QUEUED_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, CONTROL_QUEUED_BYTES_MAX, CONTROL_QUEUED_MAX};
 
 /// Something that happened, for the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +88,7 @@ impl Notice {
 #[derive(Debug, Default)]
 pub struct ControlQueue {
     queue: VecDeque<(bool, String)>,
+    bytes: usize,
 }
 
 impl ControlQueue {
@@ -105,21 +108,31 @@ impl ControlQueue {
         self.push(false, message(kind, id, data));
     }
 
+    /// Queues a message that goes when the queue is full, as log lines do; `data` is JSON.
+    pub fn send_expendable(&mut self, kind: &str, data: &str) {
+        self.push(true, message(kind, None, data));
+    }
+
     /// Puts a message before all others.
     pub fn send_first(&mut self, kind: &str, data: &str) {
-        self.make_room();
-        self.queue.push_front((false, message(kind, None, data)));
+        let text = message(kind, None, data);
+        self.make_room(text.len());
+        self.bytes += text.len();
+        self.queue.push_front((false, text));
     }
 
     fn push(&mut self, expendable: bool, text: String) {
-        self.make_room();
+        self.make_room(text.len());
+        self.bytes += text.len();
         self.queue.push_back((expendable, text));
     }
 
-    fn make_room(&mut self) {
-        if self.queue.len() >= CONTROL_QUEUED_MAX {
+    fn make_room(&mut self, bytes: usize) {
+        while !self.queue.is_empty()
+            && (self.queue.len() >= CONTROL_QUEUED_MAX || self.bytes + bytes > CONTROL_QUEUED_BYTES_MAX)
+        {
             let victim = self.queue.iter().position(|(expendable, _)| *expendable).unwrap_or(0);
-            self.queue.remove(victim);
+            self.bytes -= self.queue.remove(victim).map_or(0, |(_, text)| text.len());
         }
     }
 
@@ -137,7 +150,7 @@ impl ControlQueue {
 
     /// Removes the oldest message.
     pub fn pop(&mut self) {
-        self.queue.pop_front();
+        self.bytes -= self.queue.pop_front().map_or(0, |(_, text)| text.len());
     }
 }
 
@@ -155,6 +168,22 @@ pub enum PageMessage {
         id: Option<Value>,
         /// Given back, at most 1 KiB.
         data: Value,
+    },
+    /// Change parameters.
+    Params {
+        /// The page's own number or text, given back in the answer.
+        id: Option<Value>,
+        /// Name of the processor; absent: the first that has a parameter of that id.
+        processor: Option<String>,
+        /// Ids and values, each value as JSON.
+        values: Vec<(String, String)>,
+    },
+    /// Something for a processor.
+    Message {
+        /// Name of the processor; absent: the first that takes messages.
+        processor: Option<String>,
+        /// JSON, as the page wrote it.
+        json: String,
     },
     /// Send the summary and close.
     Close,
@@ -176,8 +205,43 @@ pub fn parse(bytes: &[u8]) -> Option<PageMessage> {
             let data = object.remove("data").unwrap_or(Value::Null);
             (data.to_string().len() <= 1024).then_some(PageMessage::Ping { id, data })
         }
+        Some("params") => {
+            let data = object.get_mut("data")?.as_object_mut()?;
+            let processor = processor(data)?;
+            let values = std::mem::take(data.get_mut("values")?.as_object_mut()?);
+            let values = values.into_iter().map(|(id, value)| (id, value.to_string())).collect();
+            Some(PageMessage::Params { id, processor, values })
+        }
+        Some("message") => {
+            let processor = processor(object.get_mut("data")?.as_object_mut()?)?;
+            // Numbers and the order of keys are the page's business: the processor gets the text itself.
+            let raw: RawMessage<'_> = serde_json::from_slice(bytes).ok()?;
+            Some(PageMessage::Message { processor, json: raw.data.message.get().to_owned() })
+        }
         Some("close") => Some(PageMessage::Close),
         _ => Some(PageMessage::Unknown),
+    }
+}
+
+/// The part of a message for a processor that is passed on untouched.
+#[derive(Deserialize)]
+struct RawMessage<'a> {
+    #[serde(borrow)]
+    data: RawData<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawData<'a> {
+    #[serde(borrow)]
+    message: &'a RawValue,
+}
+
+/// The name of the processor that is meant, if one is named; `None` when that is no name.
+fn processor(data: &serde_json::Map<String, Value>) -> Option<Option<String>> {
+    match data.get("processor") {
+        None | Some(Value::Null) => Some(None),
+        Some(Value::String(name)) if name.len() <= 64 + 4 => Some(Some(name.clone())),
+        Some(_) => None,
     }
 }
 
@@ -208,6 +272,45 @@ mod tests {
             queue.send_first("hello", "{}");
         }
         assert_eq!(queue.queue.len(), CONTROL_QUEUED_MAX);
+    }
+
+    #[test]
+    fn bytes_waiting_are_bounded() {
+        let mut queue = ControlQueue::default();
+        queue.send("params", None, "{}");
+        for _ in 0..50 {
+            queue.send_expendable("message", &format!("\"{}\"", "x".repeat(16 << 10)));
+        }
+        assert!(queue.bytes <= CONTROL_QUEUED_BYTES_MAX && queue.bytes > CONTROL_QUEUED_BYTES_MAX / 2);
+        assert!(queue.front().is_some_and(|text| text.contains("params")), "an answer stays");
+        while queue.front().is_some() {
+            queue.pop();
+        }
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn values_and_messages_are_read() {
+        let params =
+            parse(br##"{"type":"params","id":"a","data":{"values":{"x":0.50,"c":"#00ff00"},"processor":"p"}}"##);
+        let values = vec![("c".to_owned(), "\"#00ff00\"".to_owned()), ("x".to_owned(), "0.5".to_owned())];
+        let expected =
+            PageMessage::Params { id: Some(json!("a")), processor: Some("p".to_owned()), values: values.clone() };
+        assert_eq!(params, Some(expected));
+        let message = parse(br#"{"type":"message","data":{"message":{"b":1e400, "a":12345678901234567890123}}}"#);
+        assert_eq!(message, None, "numbers must be numbers");
+        let message = parse(br#"{"type":"message","data":{"message":{"b":1.0, "a":[]}}}"#);
+        let json = r#"{"b":1.0, "a":[]}"#.to_owned();
+        assert_eq!(message, Some(PageMessage::Message { processor: None, json }));
+        for bad in [
+            &br#"{"type":"params"}"#[..],
+            br#"{"type":"params","data":{"values":[]}}"#,
+            br#"{"type":"params","data":{"values":{},"processor":7}}"#,
+            br#"{"type":"message","data":{}}"#,
+            br#"{"type":"message","data":[1]}"#,
+        ] {
+            assert_eq!(parse(bad), None);
+        }
     }
 
     #[test]

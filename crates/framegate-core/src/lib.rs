@@ -25,6 +25,7 @@ pub mod peer;
 mod rate;
 pub mod report;
 pub mod runner;
+pub mod schema;
 pub mod session;
 pub mod supervisor;
 mod time;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use framegate_wire::limits::{RESULT_DATA_BYTES_MAX, UNIT_BYTES_MAX};
+use framegate_wire::limits::{
+    HEADER_BYTES_MAX, PARAM_TEXT_BYTES_MAX, PAYLOAD_BYTES_MAX, RESULT_DATA_BYTES_MAX, UNIT_BYTES_MAX,
+};
 
 /// Largest accepted SDP, in bytes: a browser's offer with every codec is about 8 KiB.
 pub const SDP_BYTES_MAX: usize = 64 << 10;
@@ -74,6 +76,30 @@ pub const CONTROL_BYTES_MAX: usize = 16 << 10;
 /// Control messages from a page per second; more are dropped.
 pub const CONTROL_PER_SECOND_MAX: u32 = 200;
 
+/// Control messages waiting, in bytes: a whole form and some answers. Log lines and processors' messages go first.
+pub const CONTROL_QUEUED_BYTES_MAX: usize = 256 << 10;
+
+/// Largest form made of a pipeline's parameters, in bytes: it is one control message, beside a result in the channel.
+pub const SCHEMA_BYTES_MAX: usize = 40 << 10;
+
+/// Changes of parameters from a page per second: a slider that is dragged makes one for each picture of a screen.
+pub const PARAMS_PER_SECOND_MAX: u32 = 60;
+
+/// Changes of parameters an engine has not answered, in number: it answers between frames.
+pub const PARAMS_UNANSWERED_MAX: usize = 64;
+
+/// Largest value of a parameter as JSON, in bytes: the longest text with every second byte a backslash.
+pub const PARAM_JSON_BYTES_MAX: usize = 2 * PARAM_TEXT_BYTES_MAX + 2;
+
+/// Values of parameters kept for the next engine, in bytes: they must fit the header of its first message.
+pub const PARAMS_KEPT_BYTES_MAX: usize = 128 << 10;
+
+/// Messages from a page for processors per second.
+pub const PAGE_MESSAGES_PER_SECOND_MAX: u32 = 20;
+
+/// Bytes for an engine that are no units, waiting for it to read: a state and some messages.
+pub const BACKLOG_EXTRA_BYTES_MAX: usize = 1 << 20;
+
 /// Data channels of one session; a page needs two.
 pub const CHANNELS_MAX: usize = 16;
 
@@ -108,3 +134,6 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const _: () = assert!(UNIT_BYTES_MAX < BACKLOG_BYTES_MAX, "any accepted unit must fit an empty backlog");
 const _: () = assert!(RESULT_DATA_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(RESULTS_QUEUED_BYTES_MAX >= MESSAGE_BYTES_MAX);
+const _: () = assert!(SCHEMA_BYTES_MAX < MESSAGE_BYTES_MAX);
+const _: () = assert!(PARAMS_KEPT_BYTES_MAX < HEADER_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_MAX < BACKLOG_EXTRA_BYTES_MAX, "a kept state must fit an empty backlog");

@@ -21,6 +21,11 @@ impl RateWindow {
         self.count = self.count.saturating_add(1);
         self.count <= self.per_second_max
     }
+
+    /// Whether the last event was the first one beyond the limit in its second.
+    pub(crate) fn is_newly_exceeded(&self) -> bool {
+        self.count == self.per_second_max.saturating_add(1)
+    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,21 @@ use framegate_wire::{Counts, Detection, DropReason, Outcome, ResultHeader, SkipR
 
 use crate::ledger::{Entry, Missed};
 
-/// The part of a result that never changes: everything but `timing.total`, the counts and the missed frames.
+/// The part of a result that never changes: everything but `timing.total`, the counts and the missed frames. To be
+/// completed by [`finish_result`].
 ///
-/// `data` is JSON already checked; `names` are the stream's and the processor's, free of characters JSON escapes.
+/// `data` is JSON already checked. `stream` and `processor` are free of characters JSON escapes; `processor` is the names
+/// of a chain's processors joined by `+`, as [`unique_names`](crate::schema::unique_names) makes them.
 #[must_use]
 pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &ResultHeader, data: &str) -> String {
+    let mut out = result_facts(stream, processor, entry, header, data);
+    write_timing(&mut out, processor, entry, header);
+    out
+}
+
+/// The part of a result that is the same each time the same frame is processed: [`result_body`] without times.
+#[must_use]
+pub fn result_facts(stream: &str, processor: &str, entry: &Entry, header: &ResultHeader, data: &str) -> String {
     let mut out = String::with_capacity(384 + data.len() + header.detections.len() * 96);
     let capture = entry.capture_us.map_or_else(|| "null".to_owned(), |us| us.to_string());
     // Writing to a String cannot fail, so the results of `write!` carry nothing.
@@ -34,10 +44,15 @@ pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &Result
         write_detection(&mut out, detection);
     }
     let data = if data.is_empty() { "null" } else { data };
+    let _ = write!(out, r#"],"data":{data}"#);
+    out
+}
+
+fn write_timing(out: &mut String, processor: &str, entry: &Entry, header: &ResultHeader) {
     let timing = &header.timing;
     let _ = write!(
         out,
-        r#"],"data":{data},"timing":{{"assemble":{},"queue":{},"decode":{},"wait":{},"convert":{},"process":{}"#,
+        r#","timing":{{"assemble":{},"queue":{},"decode":{},"wait":{},"convert":{},"process":{}"#,
         entry.assembled_ns.saturating_sub(entry.received_ns) / 1000,
         timing.queue_us,
         timing.decode_us,
@@ -45,7 +60,14 @@ pub fn result_body(stream: &str, processor: &str, entry: &Entry, header: &Result
         timing.convert_us,
         timing.process_us
     );
-    out
+    if !header.processors_us.is_empty() {
+        out.push_str(r#","processors":{"#);
+        for (index, (name, took_us)) in processor.split('+').zip(&header.processors_us).enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            let _ = write!(out, r#"{comma}"{name}":{took_us}"#);
+        }
+        out.push('}');
+    }
 }
 
 /// Completes a [`result_body`] at the moment it is handed over.
@@ -60,6 +82,13 @@ pub fn finish_result(
     let _ = write!(body, r#","total":{total_us}}},"#);
     write_counts_and_missed(body, received, counts, undelivered, missed);
     body.push('}');
+}
+
+/// Completes [`result_facts`] without times.
+pub fn finish_facts(facts: &mut String, received: u64, counts: &Counts, missed: &[Missed]) {
+    facts.push(',');
+    write_counts_and_missed(facts, received, counts, 0, missed);
+    facts.push('}');
 }
 
 /// `{"counts":…,"missed":…}`, the data of a `counts` control message.
@@ -94,6 +123,9 @@ fn write_detection(out: &mut String, detection: &Detection) {
             let _ = write!(out, "{comma}[{x:.4},{y:.4},{score:.4}]");
         }
         out.push(']');
+        if detection.is_outline {
+            out.push_str(r#","outline":true"#);
+        }
     }
     out.push('}');
 }
@@ -141,16 +173,40 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_result_is_json_as_documented() {
-        let entry = Entry {
+    fn entry() -> Entry {
+        Entry {
             seq: Seq(412),
             epoch: Epoch(1),
             rtp: 3_217_533_095,
             capture_us: Some(1_795_333_940_123_456),
             received_ns: 1_000_000,
             assembled_ns: 1_210_000,
+        }
+    }
+
+    #[test]
+    fn a_chain_tells_the_time_of_each() {
+        let header = ResultHeader {
+            seq: Seq(412),
+            status: Status::Ok,
+            width: 640,
+            height: 480,
+            dropped_before: 0,
+            timing: Timing::default(),
+            processors_us: vec![7, 9],
+            detections: Vec::new(),
         };
+        let mut text = result_body("s-1", "edges+edges-2+faces", &entry(), &header, "");
+        finish_result(&mut text, 1490, 1, &Counts::default(), 0, &[]);
+        let value: serde_json::Value = serde_json::from_str(&text).expect("valid JSON");
+        assert_eq!(value["processor"], "edges+edges-2+faces");
+        assert_eq!(value["timing"]["processors"], serde_json::json!({"edges": 7, "edges-2": 9}));
+        assert_eq!(value["timing"]["total"], 1490);
+    }
+
+    #[test]
+    fn a_result_is_json_as_documented() {
+        let entry = entry();
         let header = ResultHeader {
             seq: Seq(412),
             status: Status::Error { code: "processor".into(), text: "a \"quoted\" text".into() },
@@ -165,6 +221,7 @@ mod tests {
                 bbox: [0.1, 0.2, 0.3, 0.4],
                 track: 7,
                 keypoints: vec![[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]],
+                is_outline: true,
             }],
         };
         let mut counts = Counts::default();
@@ -179,7 +236,7 @@ mod tests {
             "capture_us": 1_795_333_940_123_456_i64, "size": [640, 480], "processor": "motion", "status": "error",
             "error": {"code": "processor", "text": "a \"quoted\" text"}, "dropped": 2,
             "detections": [{"label": "<b>\"x\"</b>", "score": 0.5, "box": [0.1, 0.2, 0.3, 0.4], "track": 7,
-                "keypoints": [[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]]}],
+                "keypoints": [[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]], "outline": true}],
             "data": {"mean": 1.5},
             "timing": {"assemble": 210, "queue": 40, "decode": 910, "wait": 3, "convert": 95, "process": 180, "total": 1490},
             "counts": {"received": 412, "ok": 1, "error": 0, "skipped": {"newer": 1}, "dropped": {}, "undelivered": 3},

@@ -3,13 +3,15 @@
 mod death;
 mod hostile;
 mod interface;
+mod page;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use framegate_wire::{
-    Codec, Counts, DropReason, EngineStats, FromEngine, KeyframeReason, LogLevel, Open, Outcome, ResultHeader, Seq,
-    SizeError, SkipReason, Status, ToEngine, UnitHeader, WIRE_VERSION, frame, limits, vp8,
+    Codec, Counts, DropReason, EngineStats, FromEngine, KeyframeReason, LogLevel, Open, Outcome, ProcessorInfo,
+    ResultHeader, Seq, SizeError, SkipReason, Status, ToEngine, UnitHeader, View, WIRE_VERSION, frame, limits, vp8,
 };
 
 pub use self::death::Death;
@@ -17,6 +19,10 @@ use self::death::describe;
 pub use self::hostile::EngineError;
 use self::hostile::{check_result, truncated};
 pub use self::interface::{EngineAction, Incoming, RunnerConfig};
+use self::page::Page;
+pub use self::page::ParamsRequest;
+pub use self::snapshot::Snapshot;
+use self::snapshot::Snapshots;
 
 use crate::Now;
 use crate::backlog::Backlog;
@@ -26,8 +32,8 @@ use crate::keyframe::KeyframePolicy;
 use crate::ledger::Ledger;
 use crate::limits::{ENGINE_MESSAGES_PER_SECOND_MAX, ENGINE_TEXTS_PER_SECOND_MAX};
 use crate::rate::RateWindow;
-use crate::report;
 use crate::supervisor::{Action, AfterDeath, Supervisor};
+use crate::{report, schema};
 
 /// Frames, engine, results and books of one stream.
 #[derive(Debug)]
@@ -53,7 +59,16 @@ pub struct Runner {
     too_large_told: bool,
     messages: RateWindow,
     texts: RateWindow,
+    page: Page,
+    snapshots: Snapshots,
+    /// Whether the present engine has given a result.
+    had_result: bool,
+    /// Place in the pipeline and time of processors that were called, until somebody takes them.
+    times: Vec<(usize, u32)>,
 }
+
+/// Times of processors kept for whoever takes them after each read: more than the frames of one read.
+const TIMES_MAX: usize = 1024;
 
 #[derive(Debug)]
 struct PendingDeath {
@@ -94,6 +109,10 @@ impl Runner {
             too_large_told: false,
             messages: RateWindow::new(ENGINE_MESSAGES_PER_SECOND_MAX),
             texts: RateWindow::new(ENGINE_TEXTS_PER_SECOND_MAX),
+            page: Page::default(),
+            snapshots: Snapshots::default(),
+            had_result: false,
+            times: Vec::new(),
         }
     }
 
@@ -233,15 +252,7 @@ impl Runner {
             return Err(EngineError::Flood);
         }
         match message {
-            FromEngine::Ready(_) => {
-                if !self.supervisor.ready(now.instant, self.ledger.outstanding()) {
-                    return Ok(());
-                }
-                let restarts = self.supervisor.restarts();
-                let mut notice = Notice::new(NoticeKind::EngineReady, "the processor is ready");
-                notice.restarts = Some(restarts);
-                self.control.notice(&notice);
-            }
+            FromEngine::Ready(infos) => return self.on_ready(now, infos),
             FromEngine::Result(header) => return self.on_result(now, &header, payload),
             FromEngine::Skipped { seq, reason } => self.on_outcome(now, seq, Outcome::Skipped(reason)),
             FromEngine::Dropped { seq, reason } => self.on_outcome(now, seq, Outcome::Dropped(reason)),
@@ -253,9 +264,71 @@ impl Runner {
             }
             FromEngine::Totals(counts) => self.totals = Some(counts),
             FromEngine::Fault { .. } | FromEngine::Want(_) => {}
+            FromEngine::Params { id, values, refused } => {
+                return self.page.on_params(now.instant, id, &values, &refused, &mut self.control);
+            }
+            FromEngine::Message { processor } => {
+                return self.page.on_message(now.instant, processor, payload, &mut self.control);
+            }
+            FromEngine::State => self.page.on_state(payload),
+            FromEngine::ReturnsImage => self.page.on_returns_image(&mut self.control),
+            FromEngine::Snapshot { id, seq } => return self.snapshots.on_answer(id, seq, payload),
             other => return Err(EngineError::Unexpected(format!("{other:?}"))),
         }
         Ok(())
+    }
+
+    fn on_ready(&mut self, now: Now, infos: Vec<ProcessorInfo>) -> Result<(), EngineError> {
+        let infos = schema::checked(infos).ok_or(EngineError::Page("a processor without a name"))?;
+        if !self.supervisor.ready(now.instant, self.ledger.outstanding()) {
+            return Ok(());
+        }
+        let mut notice = Notice::new(NoticeKind::EngineReady, "the processor is ready");
+        notice.restarts = Some(self.supervisor.restarts());
+        self.control.notice(&notice);
+        self.page.ready(infos, &mut self.control, &mut self.backlog);
+        self.snapshots.ask_again(&mut self.backlog);
+        if let Some(names) = self.page.joined_names() {
+            self.config.processor = names;
+        }
+        Ok(())
+    }
+
+    /// Changes parameters as a page asks; every wish is answered by a `params` message.
+    pub fn set_params(&mut self, now: Now, request: ParamsRequest) {
+        self.page.set(now.instant, request, &mut self.control, &mut self.backlog);
+    }
+
+    /// Passes a page's message to a processor: the named one, else the first that takes any. `json` is JSON.
+    pub fn tell_processor(&mut self, now: Now, processor: Option<&str>, json: &str) {
+        self.page.tell(now.instant, processor, json, &mut self.control, &mut self.backlog);
+    }
+
+    /// Asks for a picture of the next frame; it comes out of [`take_snapshot`](Self::take_snapshot), or never.
+    pub fn want_snapshot(&mut self, view: View) {
+        self.snapshots.want(view, self.page.is_ready().then_some(&mut self.backlog));
+    }
+
+    /// A picture that has come.
+    pub fn take_snapshot(&mut self) -> Option<Snapshot> {
+        self.snapshots.take()
+    }
+
+    /// Takes the times of processors since the last call: place in the pipeline and microseconds.
+    pub fn take_times(&mut self) -> std::vec::Drain<'_, (usize, u32)> {
+        self.times.drain(..)
+    }
+
+    /// Whether the pipeline gives pictures of its own.
+    #[must_use]
+    pub fn returns_image(&self) -> bool {
+        self.page.returns_image()
+    }
+
+    /// A page's changes of parameters and messages that were refused so far.
+    #[must_use]
+    pub fn page_refusals(&self) -> u64 {
+        self.page.refused()
     }
 
     /// Tells the page a line of the processor's; above the limit they are left out, here as where they come from.
@@ -277,9 +350,19 @@ impl Runner {
             let body = report::result_body(&self.config.stream, &self.config.processor, &entry, header, data);
             self.delivery.push(Pending { body, received_ns: entry.received_ns });
             self.supervisor.processed();
+            self.had_result = true;
+            self.note_times(header);
         }
         self.supervisor.progress(now.instant, self.ledger.outstanding());
         Ok(())
+    }
+
+    fn note_times(&mut self, header: &ResultHeader) {
+        let one = [header.timing.process_us];
+        let times = if header.processors_us.is_empty() { &one[..] } else { &header.processors_us };
+        if self.times.len() + times.len() <= TIMES_MAX {
+            self.times.extend(times.iter().copied().enumerate());
+        }
     }
 
     /// The engine's socket is at its end: closes its books and decides what comes next.
@@ -292,6 +375,7 @@ impl Runner {
         self.hangs += u64::from(hung);
         self.backlog.clear();
         self.reader = frame::Reader::default();
+        self.page.engine_gone(std::mem::take(&mut self.had_result), &mut self.control);
         // An engine may claim anything.
         self.cpu_us_of_dead = self.cpu_us_of_dead.saturating_add(std::mem::take(&mut self.stats).cpu_us);
         let after = self.supervisor.died(now.instant);
@@ -373,14 +457,16 @@ impl Runner {
                 let engine = self.engines_launched;
                 self.engine = Some(engine);
                 self.backlog.clear();
-                self.backlog.push(&ToEngine::Open(Open {
+                let open = Open {
                     version: WIRE_VERSION,
                     stream: self.config.stream.clone(),
                     area_max: self.config.area_max,
                     late_ms: self.config.late_ms,
                     seed: self.config.seed,
-                    params: Vec::new(),
-                }));
+                    params: self.page.values_for_open(),
+                };
+                // Always fits: the backlog is empty, and values and state are bounded.
+                self.backlog.push_extra(&ToEngine::Open(open), self.page.state_for_open());
                 if engine == 1 {
                     self.control.notice(&Notice::new(NoticeKind::EngineStarting, "starting the processor"));
                 } else {

@@ -11,6 +11,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use framegate_wire::View;
 use serde_json::{Value, json};
 
 use crate::Now;
@@ -23,7 +24,7 @@ use crate::limits::{
 use crate::link::{Link, LinkConfig, LinkEvent, Outgoing};
 use crate::offer::OfferError;
 use crate::rate::RateWindow;
-use crate::runner::{Death, EngineAction, EngineError, Runner, RunnerConfig};
+use crate::runner::{Death, EngineAction, EngineError, ParamsRequest, Runner, RunnerConfig, Snapshot};
 
 /// What a session is made of.
 #[derive(Debug, Clone)]
@@ -183,6 +184,24 @@ impl Session {
         read
     }
 
+    /// Asks for a picture of the next frame: what the processors made if `view` is absent and they make pictures, else as
+    /// it was decoded. Gives the view that was chosen.
+    pub fn want_snapshot(&mut self, view: Option<View>) -> View {
+        let view = view.unwrap_or(if self.runner.returns_image() { View::Processed } else { View::Source });
+        self.runner.want_snapshot(view);
+        view
+    }
+
+    /// A picture that has come.
+    pub fn take_snapshot(&mut self) -> Option<Snapshot> {
+        self.runner.take_snapshot()
+    }
+
+    /// Takes the times of processors since the last call: place in the pipeline and microseconds.
+    pub fn take_times(&mut self) -> std::vec::Drain<'_, (usize, u32)> {
+        self.runner.take_times()
+    }
+
     /// The engine's socket is at its end.
     pub fn engine_gone(&mut self, now: Now, engine: u64) {
         self.runner.engine_gone(now, engine);
@@ -316,6 +335,14 @@ impl Session {
         match control::parse(bytes) {
             Some(PageMessage::Ping { id, data }) => {
                 self.runner.control().send("pong", id.as_ref(), &data.to_string());
+            }
+            // The summary is the last message.
+            Some(_) if !self.is_live() => {}
+            Some(PageMessage::Params { id, processor, values }) => {
+                self.runner.set_params(now, ParamsRequest { id, processor, values });
+            }
+            Some(PageMessage::Message { processor, json }) => {
+                self.runner.tell_processor(now, processor.as_deref(), &json);
             }
             Some(PageMessage::Close) => self.end(now, EndReason::Asked),
             Some(PageMessage::Unknown) | None => {}

@@ -349,9 +349,45 @@ pub(crate) unsafe fn bounded_text(text: *const c_char, bytes_max: usize) -> Opti
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
 
+/// The beginning of the text at `text`, cut between characters to at most `bytes_max` bytes, if it is not NULL and that
+/// beginning is valid UTF-8. Reads no further than that.
+///
+/// # Safety
+/// As for [`bounded_text`].
+pub(crate) unsafe fn cut_text(text: *const c_char, bytes_max: usize) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: `strnlen` reads up to the 0 or `bytes_max + 1` bytes, which the caller vouches for.
+    let length = unsafe { libc::strnlen(text, bytes_max + 1) };
+    // SAFETY: as many bytes were just read there.
+    let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length.min(bytes_max)) };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text.to_owned()),
+        // A character that the cut went through.
+        Err(error) if length > bytes_max && error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok().map(str::to_owned)
+        }
+        Err(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_cut_between_characters() {
+        let check = |text: &std::ffi::CStr, expected: Option<&str>| {
+            // SAFETY: the text ends with 0.
+            assert_eq!(unsafe { cut_text(text.as_ptr(), 4) }.as_deref(), expected, "{text:?}");
+        };
+        check(c"face", Some("face"));
+        check(c"faces", Some("face"));
+        check(c"gr\xc3\xbc\xc3\xbc", Some("grü"));
+        check(c"gra\xc3\xbc", Some("gra"));
+        check(c"gr\xff", None);
+    }
 
     #[test]
     fn minor_versions_run_together_from_one_on() {

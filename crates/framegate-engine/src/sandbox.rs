@@ -11,6 +11,8 @@
 //! Paths are restricted by Landlock. Where the kernel lacks it reads stay unrestricted, which is reported; writes, network
 //! and exec are refused by seccomp all the same.
 
+#[expect(unsafe_code, reason = "listens to the kernel's questions about system calls")]
+pub(crate) mod audit;
 mod filter;
 
 use std::path::PathBuf;

@@ -8,19 +8,18 @@
 mod check;
 mod discover;
 mod load;
+mod pipeline;
 mod suggest;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use framegate_wire::limits::AREA_MAX;
-use framegate_wire::{Isolation, PipelineSpec, ProcessorSpec, SandboxMode, Source};
 use serde::{Deserialize, Serialize};
 
-pub use check::pipeline_name;
 pub use discover::installed_processors;
 pub use load::{ConfigError, Loaded, Options, load};
+pub use pipeline::{Pipeline, Step, Value, chain_of, pipeline_name};
 
 /// Everything an operator can set; see `framegate.toml` for each option in words.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -138,32 +137,6 @@ pub struct Admission {
 impl Default for Admission {
     fn default() -> Self {
         Self { cpu_max: 0.9 }
-    }
-}
-
-/// A named processor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pipeline {
-    /// Its name in URLs: 1 to 64 of `a-z 0-9 _ -`.
-    pub name: String,
-    /// The shared library.
-    pub processor: PathBuf,
-}
-
-impl Pipeline {
-    /// What its nursery is started with.
-    #[must_use]
-    pub fn spec(&self, config: &Config) -> PipelineSpec {
-        let source = Source::Library(self.processor.clone());
-        PipelineSpec {
-            name: self.name.clone(),
-            processors: vec![ProcessorSpec { source, params: BTreeMap::new() }],
-            isolation: Isolation::Process,
-            readable: config.engine.readable.clone(),
-            python: None,
-            sandbox: SandboxMode::Enforce,
-        }
     }
 }
 

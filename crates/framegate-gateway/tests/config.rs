@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use framegate_gateway::config::{
-    Admission, Config, ConfigError, EngineConfig, Limits, Loaded, MediaConfig, Options, Pipeline, Server, load,
-    pipeline_name,
+    Admission, Config, ConfigError, EngineConfig, Limits, Loaded, MediaConfig, Options, Pipeline, Server, Step, Value,
+    load, pipeline_name,
 };
+use framegate_wire::{Isolation, ProcessorSpec, SandboxMode, Source};
 
 /// The reference of every option.
 const REFERENCE: &str = include_str!("../../../framegate.toml");
@@ -74,7 +75,25 @@ fn full() -> Config {
         },
         limits: Limits { sessions_max: 1000 },
         admission: Admission { cpu_max: 0.9 },
-        pipelines: vec![Pipeline { name: "motion".to_owned(), processor: "processors/motion.so".into() }],
+        pipelines: vec![full_pipeline()],
+    }
+}
+
+/// With `processor` and `processors`, which no file may have together.
+fn full_pipeline() -> Pipeline {
+    let params: BTreeMap<_, _> = [("scale".to_owned(), Value::Float(1.2))].into();
+    let least: BTreeMap<_, _> = [("min_size".to_owned(), Value::Float(0.4))].into();
+    Pipeline {
+        name: "faces".to_owned(),
+        processor: Some(Source::Compiled("faces.cpp".into())),
+        processors: vec![
+            Step { processor: Source::Compiled("edges.cpp".into()), params: BTreeMap::new() },
+            Step { processor: Source::Python { file: "faces.py".into(), processor: None }, params: least },
+        ],
+        params,
+        isolation: Isolation::Process,
+        readable: vec!["models".into()],
+        python: Some("venv/bin/python".into()),
     }
 }
 
@@ -113,6 +132,7 @@ fn reference_has_every_option_and_its_default() {
     let documented: toml::Table = toml::from_str(&uncommented).unwrap();
     let existing = toml::Table::try_from(full()).unwrap();
     assert_eq!(keys(&documented), keys(&existing));
+    assert_eq!(documented["pipelines"].clone().try_into::<Vec<Pipeline>>().unwrap(), [full_pipeline()]);
 }
 
 #[test]
@@ -199,21 +219,110 @@ fn processors_on_the_command_line_become_pipelines() {
     folder.write("libFace Blur.so.1", "");
     folder.write("framegate.toml", "[[pipelines]]\nname = \"own\"\nprocessor = \"own.so\"\n");
     let options = |processors: &[&str]| Options {
-        processors: processors.iter().map(Into::into).collect(),
+        processors: processors.iter().map(ToString::to_string).collect(),
         listen: Some("[::1]:1234".parse().unwrap()),
         ..Options::default()
     };
     let config = load(&options(&["libFace Blur.so.1"]), [], &folder.0).unwrap().config;
     assert_eq!(config.default_pipeline.as_deref(), Some("face-blur"));
-    assert_eq!(config.pipeline("face-blur").unwrap().processor, folder.0.join("libFace Blur.so.1"));
+    let library = Source::Library(folder.0.join("libFace Blur.so.1"));
+    assert_eq!(config.pipeline("face-blur").unwrap().processor, Some(library));
     assert!(config.pipeline("own").is_some());
     assert_eq!(config.media_port(), 1234);
 
     let refused = |processors: &[&str]| load(&options(processors), [], &folder.0).unwrap_err().to_string();
-    assert!(refused(&["own.so"]).starts_with("-p own.so: the name `own` is already taken by "));
-    assert!(refused(&["missing.so"]).starts_with("-p missing.so: "));
-    folder.write("algo.cpp", "");
-    assert!(refused(&["algo.cpp"]).contains("compile it first: c++ -O2"));
+    assert!(refused(&["missing.so"]).starts_with("-p 'missing.so': "));
+    assert!(refused(&["own.txt"]).starts_with("-p 'own.txt': own.txt is none of .so, .c, "));
+    assert!(refused(&["own.so | "]).starts_with("-p 'own.so | ': "));
+}
+
+#[test]
+fn chains_and_elements_on_the_command_line_get_names() {
+    let folder = Folder::new("chains");
+    for file in ["edges.cpp", "faces.py", "own.so"] {
+        folder.write(file, "");
+    }
+    let specs = [
+        "edges.cpp | faces.py:big",
+        "own.so",
+        "own.so",
+        "./own.so",
+        "gst: videoflip method=horizontal-flip ! edgetv",
+        "faces.py | gst: agingtv",
+    ];
+    let options = Options { processors: specs.map(str::to_owned).to_vec(), ..Options::default() };
+    let config = load(&options, [], &folder.0).unwrap().config;
+    let names: Vec<_> = config.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    assert_eq!(names, ["edges-big", "own", "own-2", "own-3", "edgetv", "faces-agingtv"]);
+    let spec = config.pipelines[0].spec(&config);
+    let faces = Source::Python { file: folder.0.join("faces.py"), processor: Some("big".to_owned()) };
+    assert_eq!(spec.processors[1], ProcessorSpec { source: faces, params: BTreeMap::new() });
+    assert_eq!(spec.sandbox, SandboxMode::Enforce);
+    let gst = Source::GStreamer("videoflip method=horizontal-flip ! edgetv".to_owned());
+    assert_eq!(config.pipelines[4].spec(&config).processors[0].source, gst);
+}
+
+#[test]
+fn pipelines_have_parameters_and_places() {
+    let folder = Folder::new("pipelines");
+    for file in ["a.cpp", "b.py", "python"] {
+        folder.write(file, "");
+    }
+    let text = r##"
+        [engine]
+        readable = ["all"]
+        [[pipelines]]
+        name = "one"
+        processor = "a.cpp"
+        params = { on = true, count = -3, scale = 1.5, colour = "#ff0000" }
+        isolation = "shared"
+        readable = ["models", "/m"]
+        python = "python"
+        [[pipelines]]
+        name = "two"
+        processors = ["a.cpp", { processor = "b.py", params = { least = 0.4 } }, "gst: edgetv"]
+    "##;
+    let config = load_text(&folder, text, &[]).unwrap().config;
+    let spec = config.pipelines[0].spec(&config);
+    let params = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(id, json)| ((*id).to_owned(), (*json).to_owned())).collect()
+    };
+    let expected = params(&[("on", "true"), ("count", "-3"), ("scale", "1.5"), ("colour", "\"#ff0000\"")]);
+    assert_eq!(spec.processors, [ProcessorSpec { source: Source::Compiled(folder.0.join("a.cpp")), params: expected }]);
+    assert_eq!(spec.isolation, Isolation::Shared);
+    assert_eq!(spec.readable, [folder.0.join("all"), folder.0.join("models"), "/m".into()]);
+    assert_eq!(spec.python, Some(folder.0.join("python")));
+    let spec = config.pipelines[1].spec(&config);
+    assert_eq!(spec.processors.len(), 3);
+    assert_eq!(spec.processors[1].params, params(&[("least", "0.4")]));
+}
+
+#[test]
+fn mistakes_in_a_pipeline_name_their_line() {
+    let check = |text: &str, expected: &str| {
+        let text = format!("[[pipelines]]\nname = \"a\"\n{text}\n");
+        let refusal = refusal(&text, &[]);
+        assert!(refusal.starts_with(&format!("framegate.toml:{expected}")), "{refusal}");
+    };
+    check("", "2:1: a pipeline has `processor` or `processors`; this one has neither");
+    check("processors = []", "2:1: a pipeline has `processor` or `processors`; this one has neither");
+    check("procesor = \"/a.so\"", "3:1: unknown field `procesor`");
+    check("processor = \"a.txt\"", "3:13: a.txt is none of .so, .c, .cc");
+    check("processor = \"a.rs\"", "3:13: a.rs is source; build it as a `cdylib`");
+    check("processor = \"gst:\"", "3:13: a processor is missing");
+    check("processor = \"gst: x\"\nisolation = \"proces\"", "4:13: unknown variant `proces`");
+    check("processor = \"gst: x\"\nprocessors = [\"gst: y\"]", "4:1: a pipeline has `processor` or `processors`, not");
+    check("processors = [\"gst: y\"]\nparams = { a = 1 }", "4:1: with `processors`, each has its own");
+    check("processor = \"gst: x\"\nparams = { a = [1] }", "4:16: invalid type: sequence, expected true, false");
+    check("processor = \"gst: x\"\nparams = { A = 1 }", "4:1: `A` is no id of a parameter");
+    check("processor = \"gst: x\"\nparams = { a = nan }", "4:1: `a` is no finite number");
+    check("processors = [{ processor = \"gst: x\", parms = {} }]", "3:");
+    check("processors = [\"gst: x\", \"nothing.so\"]", "3:1: nothing.so: No such file");
+    check("processor = \"gst: x\"\npython = \"nothing\"", "4:1: nothing: No such file");
+    let many = ["\"gst: x\""; 9].join(", ");
+    check(&format!("processors = [{many}]"), "3:1: there are 9, at most 8 are possible");
+    let refusal = refusal("[[pipelines]]\nname = \"a\"\nprocessor = \"gst: x\"\nisolation = \"share\"\n", &[]);
+    assert!(refusal.ends_with("did you mean `shared`?"), "{refusal}");
 }
 
 #[test]
@@ -229,13 +338,20 @@ fn first_pipeline_is_the_default_one() {
 
 #[test]
 fn pipeline_names_fit_urls() {
-    let check = |path: &str, expected: Option<&str>| assert_eq!(pipeline_name(Path::new(path)).as_deref(), expected);
+    let check = |text: &str, expected: Option<&str>| {
+        let source = Source::parse(text, Path::new("")).unwrap();
+        assert_eq!(pipeline_name(&source).as_deref(), expected, "{text}");
+    };
     check("target/processors/motion.so", Some("motion"));
     check("libedges.so.2.1", Some("edges"));
     check("lib.so", Some("lib"));
+    check("library.cpp", Some("library"));
+    check("x/algo.py:faces", Some("faces"));
+    check("x/algo.py", Some("algo"));
+    check("gst: videoflip method=horizontal-flip ! edgetv", Some("edgetv"));
+    check("gst: a ! ", None);
     check("../ÄÖ x.so", Some("x"));
     check("???.so", None);
-    check("/", None);
     check(&format!("{}.so", "a".repeat(200)), Some(&"a".repeat(64)));
 }
 

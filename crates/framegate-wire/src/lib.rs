@@ -13,6 +13,7 @@ pub mod frame;
 pub mod limits;
 mod message;
 mod nursery;
+mod offline;
 mod outcome;
 mod processor;
 mod unit;
@@ -23,6 +24,7 @@ pub use message::{
     ToEngine, View, Want,
 };
 pub use nursery::{ExitKind, FaultReport, FaultStage, Loaded, NurseryReply, NurseryRequest};
+pub use offline::{CheckLine, CheckVerdict, FromOffline, OfflineFailure};
 pub use outcome::{Counts, DropReason, Outcome, SkipReason};
 pub use processor::{
     Descriptor, Isolation, NamedValue, Param, ParamKind, ParamValue, PipelineSpec, ProcessorInfo, ProcessorSpec,

@@ -5,6 +5,7 @@
 
 mod doctor;
 mod failure;
+mod list;
 mod load;
 mod log;
 mod serve;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
-/// Run any algorithm, in C, C++ or Rust, on live video; results come back bound to the exact frame
+/// Run any algorithm, in C, C++, Rust, Python or GStreamer, on live video; results come back bound to the exact frame
 #[derive(Debug, Parser)]
 #[command(name = "framegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -37,6 +38,8 @@ Exit codes:  0 ok  1 failure  2 usage  3 config  4 environment (port, engine pro
 enum Command {
     /// Serve pages, WHIP and the API (the default)
     Serve(serve::ServeArgs),
+    /// Show what is there without serving it
+    List(list::ListArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
+        Some(Command::List(options)) => list::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

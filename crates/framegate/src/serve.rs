@@ -15,9 +15,10 @@ use crate::failure::Failure;
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Processor: a shared library; it becomes a pipeline named after the file. The first is the default one
-    #[arg(short = 'p', long = "processor", value_name = "FILE")]
-    processors: Vec<PathBuf>,
+    /// Processor: FILE.so, .c, .cpp, .py, 'gst: ELEMENTS', or a chain 'a.cpp | b.py'; it becomes a pipeline named after it.
+    /// The first is the default one
+    #[arg(short = 'p', long = "processor", value_name = "SPEC")]
+    processors: Vec<String>,
     /// Address and port, or just the port, of the pages, WHIP and the API [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
     listen: Option<SocketAddr>,
@@ -92,10 +93,10 @@ fn welcome(setup: &Setup) -> String {
             line("Pipelines", &names.collect::<Vec<_>>().join(", "));
             line("Send to", &format!("{url}/whip/{default}"));
         }
-        None => line("Pipelines", "none yet: framegate serve -p yours.so"),
+        None => line("Pipelines", "none yet: framegate serve -p yours.cpp"),
     }
     if let Some(folder) = installed {
-        line("From", &format!("{}; your own: framegate serve -p yours.so", folder.display()));
+        line("From", &format!("{}; your own: framegate serve -p yours.cpp", folder.display()));
     }
     if let Some(path) = path {
         line("Config", &path.display().to_string());
@@ -118,6 +119,7 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 mod tests {
     use super::*;
     use framegate_gateway::config::Pipeline;
+    use framegate_wire::Source;
 
     #[test]
     fn addresses_may_be_short() {
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn welcome_says_where_and_what() {
-        let pipeline = |name: &str| Pipeline { name: name.to_owned(), processor: format!("/x/{name}.so").into() };
+        let pipeline = |name: &str| Pipeline::new(name.to_owned(), Source::Library(format!("/x/{name}.so").into()));
         let config = Config {
             default_pipeline: Some("motion".to_owned()),
             pipelines: vec![pipeline("blur"), pipeline("motion")],
@@ -145,6 +147,6 @@ mod tests {
         assert!(text.contains("Pipelines  motion (default), blur\n"), "{text}");
         assert!(text.contains("/whip/motion\n"), "{text}");
         let text = welcome(&Setup { config: Config::default(), path: None, installed: None });
-        assert!(text.contains("none yet: framegate serve -p yours.so"), "{text}");
+        assert!(text.contains("none yet: framegate serve -p yours.cpp"), "{text}");
     }
 }

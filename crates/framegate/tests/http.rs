@@ -165,7 +165,7 @@ fn offer() -> String {
 #[test]
 fn starts_without_processors_and_explains() {
     let framegate = Framegate::start(&["--listen", "0"], &[]);
-    assert!(framegate.welcome.contains("none yet: framegate serve -p yours.so"), "{}", framegate.welcome);
+    assert!(framegate.welcome.contains("none yet: framegate serve -p yours.cpp"), "{}", framegate.welcome);
     let health = framegate.get("/healthz");
     assert_eq!(health.status, 200);
     assert_eq!(health.json()["pid"], framegate.child.id());

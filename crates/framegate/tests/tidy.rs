@@ -213,7 +213,9 @@ fn nothing_is_left_undone() {
     let words = [["TO", "DO"].concat(), ["FIX", "ME"].concat(), ["XX", "X"].concat()];
     let macros = [["todo", "!("].concat(), ["unimplemented", "!("].concat(), ["dbg", "!("].concat()];
     let mut wrong = Vec::new();
-    for file in files(&root(), &["rs", "c", "h", "hpp", "cpp", "js", "mjs", "ts", "css", "html", "py", "sh", "toml", "md"]) {
+    for file in
+        files(&root(), &["rs", "c", "h", "hpp", "cpp", "js", "mjs", "ts", "css", "html", "py", "sh", "toml", "md"])
+    {
         for (number, line) in read(&file).lines().enumerate() {
             if words.iter().any(|word| has_word(line, word)) || macros.iter().any(|name| line.contains(name.as_str())) {
                 wrong.push(format!("{}:{}: {line}", file.display(), number + 1));

@@ -60,6 +60,15 @@ impl Host {
         &self.folder
     }
 
+    /// A file beside the processor's, such as a model.
+    ///
+    /// # Errors
+    /// A text with its whole path, when it is not there.
+    pub fn file(&self, name: &str) -> Result<PathBuf, String> {
+        let path = self.folder.join(name);
+        if path.exists() { Ok(path) } else { Err(format!("{} is missing; put it there", path.display())) }
+    }
+
     /// Name of the stream.
     #[must_use]
     pub fn stream(&self) -> &str {

@@ -62,6 +62,8 @@ pub struct Detection<'a> {
     pub track: u64,
     /// At most 64.
     pub keypoints: &'a [Keypoint],
+    /// Whether the keypoints, in their order, are the corners of its outline.
+    pub is_outline: bool,
 }
 
 /// A packed picture of the processor's own.
@@ -117,7 +119,7 @@ impl Out<'_> {
             track: found.track,
             keypoints: keypoints.as_ptr(),
             keypoint_count: u32::try_from(keypoints.len()).unwrap_or(u32::MAX),
-            reserved: 0,
+            flags: if found.is_outline { raw::DETECTION_OUTLINE } else { 0 },
         };
         // SAFETY: `of` was promised a valid `fg_out`; the detection and what it points to live through the call.
         check(unsafe { ((*self.raw).detection)(self.raw, &raw const detection) }, "detection")
@@ -129,6 +131,21 @@ impl Out<'_> {
     /// As [`Self::detection`].
     pub fn found(&mut self, label: &str, score: f32, at: [f32; 4]) -> Result<(), Refused> {
         self.detection(&Detection { label, score, at, ..Detection::default() })
+    }
+
+    /// Adds a thing by the corners of its outline, in pixels of the frame; its box is the smallest around them.
+    ///
+    /// # Errors
+    /// As [`Self::detection`].
+    pub fn outline(&mut self, label: &str, score: f32, corners: &[[f32; 2]]) -> Result<(), Refused> {
+        let [width, height] = self.size;
+        let keypoint = |[x, y]: [f32; 2]| Keypoint { x: x / width, y: y / height, score: 1.0 };
+        let keypoints: Vec<_> = corners.iter().copied().map(keypoint).collect();
+        let least = |of: fn(&Keypoint) -> f32| keypoints.iter().map(of).fold(f32::INFINITY, f32::min);
+        let most = |of: fn(&Keypoint) -> f32| keypoints.iter().map(of).fold(f32::NEG_INFINITY, f32::max);
+        let (x, y) = (least(|point| point.x), least(|point| point.y));
+        let at = [x, y, most(|point| point.x) - x, most(|point| point.y) - y];
+        self.detection(&Detection { label, score, at, track: 0, keypoints: &keypoints, is_outline: true })
     }
 
     /// Pixels of the frame as fractions of the picture.

@@ -43,7 +43,7 @@ pub(crate) struct EncoderOptions<'a> {
 }
 
 /// Stops FFmpeg from writing to standard error: a stranger's stream could multiply those lines.
-fn silence() {
+pub(super) fn silence() {
     static SILENCED: Once = Once::new();
     // SAFETY: sets one integer, which FFmpeg reads without a lock; `Once` rules out two writers, and contexts, which might
     // read it, are made only after it.
@@ -52,7 +52,7 @@ fn silence() {
 
 /// An open decoder or encoder.
 #[derive(Debug)]
-pub(crate) struct Context(NonNull<ffi::AVCodecContext>);
+pub(crate) struct Context(pub(super) NonNull<ffi::AVCodecContext>);
 
 // SAFETY: a context is used by one thread at a time (`&mut`), starts none of its own (`thread_count` is 1) and does not
 // care which thread that is.
@@ -102,7 +102,7 @@ impl Context {
         context.open(codec)
     }
 
-    fn new(codec: *const ffi::AVCodec) -> Result<Self, Failure> {
+    pub(super) fn new(codec: *const ffi::AVCodec) -> Result<Self, Failure> {
         silence();
         if codec.is_null() {
             return Err(Failure::Missing);
@@ -114,7 +114,7 @@ impl Context {
         Ok(context)
     }
 
-    fn open(mut self, codec: *const ffi::AVCodec) -> Result<Self, Failure> {
+    pub(super) fn open(mut self, codec: *const ffi::AVCodec) -> Result<Self, Failure> {
         // SAFETY: the context was made for `codec` and is not open; a null dictionary means no further options.
         check(unsafe { ffi::avcodec_open2(self.raw(), codec, ptr::null_mut()) })?;
         Ok(self)
@@ -147,7 +147,7 @@ impl Context {
         available(unsafe { ffi::avcodec_receive_packet(self.raw(), packet.0.as_ptr()) })
     }
 
-    fn raw(&mut self) -> &mut ffi::AVCodecContext {
+    pub(super) fn raw(&mut self) -> &mut ffi::AVCodecContext {
         // SAFETY: allocated in `new`, freed only in `drop`, and borrowed exclusively through `&mut self`.
         unsafe { self.0.as_mut() }
     }
@@ -162,7 +162,7 @@ impl Drop for Context {
 
 /// One unit, in memory FFmpeg counts references to.
 #[derive(Debug)]
-pub(crate) struct Packet(NonNull<ffi::AVPacket>);
+pub(crate) struct Packet(pub(super) NonNull<ffi::AVPacket>);
 
 // SAFETY: the packet is owned, and FFmpeg's reference counts are atomic.
 unsafe impl Send for Packet {}
@@ -239,7 +239,7 @@ impl Drop for Packet {
 
 /// One picture, in memory FFmpeg counts references to.
 #[derive(Debug)]
-pub(crate) struct Frame(NonNull<ffi::AVFrame>);
+pub(crate) struct Frame(pub(super) NonNull<ffi::AVFrame>);
 
 // SAFETY: the frame is owned, and FFmpeg's reference counts are atomic.
 unsafe impl Send for Frame {}
@@ -345,15 +345,15 @@ const fn low_delay_flag() -> c_int {
     ffi::AV_CODEC_FLAG_LOW_DELAY.cast_signed()
 }
 
-const fn pixel_format(full_range: bool) -> ffi::AVPixelFormat {
+pub(super) const fn pixel_format(full_range: bool) -> ffi::AVPixelFormat {
     if full_range { ffi::AVPixelFormat::YUVJ420P } else { ffi::AVPixelFormat::YUV420P }
 }
 
-const fn color_range(full_range: bool) -> ffi::AVColorRange {
+pub(super) const fn color_range(full_range: bool) -> ffi::AVColorRange {
     if full_range { ffi::AVColorRange::JPEG } else { ffi::AVColorRange::MPEG }
 }
 
-fn check(status: c_int) -> Result<(), Failure> {
+pub(super) fn check(status: c_int) -> Result<(), Failure> {
     match status {
         0.. => Ok(()),
         status if status == ffi::AVERROR(libc::ENOMEM) => Err(Failure::Memory),

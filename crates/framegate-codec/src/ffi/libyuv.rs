@@ -32,6 +32,31 @@ unsafe extern "C" {
     );
 }
 
+/// How far a plane is turned, clockwise. The values are those of `enum RotationMode` of `libyuv/rotate.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// By 90 degrees.
+    Quarter = 90,
+    /// By 180 degrees.
+    Half = 180,
+    /// By 270 degrees.
+    ThreeQuarters = 270,
+}
+
+#[link(name = "yuv")]
+unsafe extern "C" {
+    /// `RotatePlane` of `libyuv/rotate.h`.
+    fn RotatePlane(
+        src: *const u8,
+        src_stride: c_int,
+        dst: *mut u8,
+        dst_stride: c_int,
+        width: c_int,
+        height: c_int,
+        mode: c_int,
+    ) -> c_int;
+}
+
 /// A plane to read: `width` by `height` samples of one byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
@@ -84,4 +109,31 @@ pub(crate) fn scale_plane(source: Source<'_>, target: Target<'_>) -> Result<(), 
         );
     }
     Ok(())
+}
+
+/// Turns a plane. The target has the source's size, its sides exchanged unless the turn is a half.
+pub(crate) fn turn_plane(source: Source<'_>, target: Target<'_>, turn: Turn) -> Result<(), ScaleFailed> {
+    let written = PlaneRef { data: &*target.data, stride: target.stride };
+    let turned = if turn == Turn::Half { (source.width, source.height) } else { (source.height, source.width) };
+    assert_eq!((target.width, target.height), turned, "the target has the turned size");
+    assert!(source.plane.holds(source.width, source.height), "the source plane is whole");
+    assert!(written.holds(target.width, target.height), "the target plane is whole");
+    let stride = |value: usize| c_int::try_from(value).map_err(|_| ScaleFailed);
+    let side = |value: u32| c_int::try_from(value).map_err(|_| ScaleFailed);
+    let (source_stride, target_stride) = (stride(source.plane.stride)?, stride(target.stride)?);
+    let (width, height) = (side(source.width)?, side(source.height)?);
+    // SAFETY: both planes hold their rows (asserted above), libyuv reads and writes nothing outside those, and the
+    // exclusive borrow of the target rules out any overlap.
+    let status = unsafe {
+        RotatePlane(
+            source.plane.data.as_ptr(),
+            source_stride,
+            target.data.as_mut_ptr(),
+            target_stride,
+            width,
+            height,
+            turn as c_int,
+        )
+    };
+    if status == 0 { Ok(()) } else { Err(ScaleFailed) }
 }

@@ -17,6 +17,9 @@ pub enum EngineError {
     /// A result no host would send: the engine's own checks were bypassed.
     #[error("result refused: {0}")]
     Result(&'static str),
+    /// Parameters, a message, a state or a picture no host would send.
+    #[error("refused: {0}")]
+    Page(&'static str),
     /// More messages in a second than any stream has frames.
     #[error("more than {ENGINE_MESSAGES_PER_SECOND_MAX} messages in a second")]
     Flood,
@@ -34,6 +37,9 @@ pub(super) fn check_result<'a>(header: &ResultHeader, payload: &'a [u8]) -> Resu
     if header.detections.len() > limits::DETECTIONS_MAX {
         return refuse("too many detections");
     }
+    if header.processors_us.len() > limits::PROCESSORS_MAX {
+        return refuse("times of too many processors");
+    }
     for detection in &header.detections {
         let numbers = detection.bbox.iter().chain(std::iter::once(&detection.score));
         // NaN and infinity are not within any range.
@@ -50,17 +56,18 @@ pub(super) fn check_result<'a>(header: &ResultHeader, payload: &'a [u8]) -> Resu
     if payload.is_empty() {
         return Ok("");
     }
-    let Ok(raw) = serde_json::from_slice::<&serde_json::value::RawValue>(payload) else {
-        return refuse("data is not JSON");
-    };
-    Ok(raw.get())
+    json(payload, limits::RESULT_DATA_BYTES_MAX).ok_or(EngineError::Result("data is not JSON"))
+}
+
+/// Bytes as JSON text, if they are that and not too many.
+pub(super) fn json(bytes: &[u8], bytes_max: usize) -> Option<&str> {
+    if bytes.len() > bytes_max {
+        return None;
+    }
+    serde_json::from_slice::<&serde_json::value::RawValue>(bytes).ok().map(serde_json::value::RawValue::get)
 }
 
 /// The beginning of a text that may have any length.
 pub(super) fn truncated(text: &str) -> &str {
-    let mut end = text.len().min(limits::TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    crate::schema::beginning(text, limits::TEXT_BYTES_MAX)
 }

@@ -183,6 +183,7 @@ fn numbers_no_host_lets_through_end_the_engine() {
             bbox: [0.0, 0.0, bad, 0.0],
             track: 0,
             keypoints: Vec::new(),
+            is_outline: false,
         });
         assert!(matches!(say(&mut runner, now, &FromEngine::Result(header)), Err(EngineError::Result(_))), "{bad}");
     }
@@ -204,3 +205,5 @@ fn every_frame_has_one_outcome_whatever_the_engine_says() {
     assert!(runner.is_closed());
     assert_eq!((runner.received(), runner.counts().total()), (300, 300));
 }
+
+mod page;

@@ -18,6 +18,9 @@ pub(crate) enum FilterError {
     /// The kernel refused it.
     #[error(transparent)]
     Install(#[from] seccompiler::Error),
+    /// The kernel does not ask about system calls.
+    #[error("listening to system calls: {0}")]
+    Listen(#[source] rustix::io::Errno),
 }
 
 /// Which threads a filter binds.
@@ -91,8 +94,8 @@ const NURSERY_REFUSED: &[c_long] = &[
 
 /// Calls an engine may make with any arguments: memory, reading, waiting, threads, time, and asking about itself.
 const ALLOWED: &[c_long] = &[
-    // Memory. Executable mappings stay possible: late `dlopen`, and libraries that compile for the CPU they find.
-    libc::SYS_mmap,
+    // Memory; for `mmap` see `counted_mappings`. Executable mappings stay possible: late `dlopen`, and libraries that
+    // compile for the CPU they find.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
@@ -222,6 +225,7 @@ impl EngineFilter {
         rules.insert(libc::SYS_openat, vec![flags_clear(2, OPEN_WRITES)?]);
         #[cfg(target_arch = "x86_64")]
         rules.insert(libc::SYS_open, vec![flags_clear(1, OPEN_WRITES)?]);
+        rules.insert(libc::SYS_mmap, counted_mappings()?);
         let thread = libc::CLONE_THREAD.cast_unsigned().into();
         rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         rules.insert(libc::SYS_prlimit64, vec![read_own_limit()?]);
@@ -252,6 +256,13 @@ impl EngineFilter {
 
 /// Filters for the nursery, which its engines inherit.
 pub(super) fn confine_nursery() -> Result<(), FilterError> {
+    for program in nursery_programs()? {
+        apply_filter(&program)?;
+    }
+    Ok(())
+}
+
+fn nursery_programs() -> Result<[BpfProgram; 3], FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
     let writes = |argument| -> Result<Vec<SeccompRule>, FilterError> {
         let bits = (0..u64::BITS).map(|bit| 1_u64 << bit).filter(|bit| OPEN_WRITES & bit != 0);
@@ -275,16 +286,66 @@ pub(super) fn confine_nursery() -> Result<(), FilterError> {
         libc::SYS_chown,
         libc::SYS_lchown,
     ]));
-    apply_filter(&program(refused, SeccompAction::Allow, refuse(libc::EPERM))?)?;
-    apply_filter(&program(any_arguments(UNKNOWN), SeccompAction::Allow, refuse(libc::ENOSYS))?)?;
-    Ok(apply_filter(&program(any_arguments(KILLED), SeccompAction::Allow, SeccompAction::KillProcess)?)?)
+    Ok([
+        program(refused, SeccompAction::Allow, refuse(libc::EPERM))?,
+        program(any_arguments(UNKNOWN), SeccompAction::Allow, refuse(libc::ENOSYS))?,
+        program(any_arguments(KILLED), SeccompAction::Allow, SeccompAction::KillProcess)?,
+    ])
 }
 
+/// The filters of an audit: what an engine may do anyway passes unseen, what nobody may do still kills, what the C
+/// library must do without is unknown, and everything else is asked about.
+pub(super) struct AuditPrograms {
+    /// To be put on first, in this order.
+    pub(super) ahead: [BpfProgram; 2],
+    /// To be put on last, with a listener.
+    pub(super) asks: BpfProgram,
+    /// What binds a nursery, and what binds its engines beside that, but for [`own_process`].
+    pub(super) nursery: Vec<BpfProgram>,
+    pub(super) engine: Vec<BpfProgram>,
+}
+
+impl AuditPrograms {
+    pub(super) fn new() -> Result<Self, FilterError> {
+        // Signals are looked at one by one. A message on a socket that is open carries the listener to the auditor.
+        let looked_at = [libc::SYS_kill, libc::SYS_tgkill];
+        let unseen: Vec<c_long> = ALLOWED.iter().chain(ALLOWED_ARCH).copied().collect();
+        let mut rules = any_arguments(&unseen);
+        rules.retain(|number, _| !looked_at.contains(number));
+        rules.append(&mut any_arguments(&[libc::SYS_sendmsg]));
+        let ask = refuse(libc::EPERM);
+        let mut asks = program(rules, ask, SeccompAction::Allow)?;
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+        for instruction in asks.iter_mut().filter(|instruction| u32::from(instruction.code) == RETURN) {
+            if instruction.k == refused {
+                instruction.k = libc::SECCOMP_RET_USER_NOTIF;
+            }
+        }
+        let [refused, unknown, killed] = nursery_programs()?;
+        Ok(Self {
+            ahead: [unknown.clone(), killed.clone()],
+            asks,
+            nursery: vec![refused, unknown, killed],
+            engine: vec![EngineFilter::new()?.program],
+        })
+    }
+}
+
+/// `BPF_RET | BPF_K`: an instruction that answers with its constant.
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
 /// Signals reach only process `pid`.
-fn own_process(pid: u32) -> Result<BpfProgram, FilterError> {
+pub(super) fn own_process(pid: u32) -> Result<BpfProgram, FilterError> {
     let other = |number| -> Result<_, FilterError> { Ok((number, vec![rule(0, SeccompCmpOp::Ne, pid.into())?])) };
     let rules = [other(libc::SYS_kill)?, other(libc::SYS_tgkill)?].into_iter().collect();
     program(rules, SeccompAction::Allow, refuse(libc::EPERM))
+}
+
+/// Mappings that count against the limit of memory. Anonymous memory to share does not, and nobody is left to share it
+/// with; neither does memory that grows downward, as only the kernel's own first stack does.
+fn counted_mappings() -> Result<Vec<SeccompRule>, FilterError> {
+    let without = |flags: libc::c_int| rule(3, SeccompCmpOp::MaskedEq(flags.cast_unsigned().into()), 0);
+    Ok(vec![without(libc::MAP_GROWSDOWN | libc::MAP_SHARED)?, without(libc::MAP_GROWSDOWN | libc::MAP_ANONYMOUS)?])
 }
 
 /// `prlimit64(0, resource, NULL, old)`.

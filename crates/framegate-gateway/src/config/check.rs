@@ -1,10 +1,12 @@
 //! Checks that no type expresses.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use framegate_wire::limits::SIDE_MAX;
+use framegate_core::schema::{is_name, is_param_id};
+use framegate_wire::limits::{PARAM_TEXT_BYTES_MAX, PARAMS_MAX, PROCESSORS_MAX, SIDE_MAX};
 
-use super::Config;
+use super::{Config, Pipeline, Value};
 use crate::limits::{CRASHES_MAX, MEDIA_THREADS_MAX, NAME_CHARS_MAX, PIPELINES_MAX, SESSIONS_MAX};
 
 /// A value that cannot stand, and the option it belongs to.
@@ -20,21 +22,6 @@ pub(super) fn check(config: &Config) -> Result<(), Finding> {
     check_server(config)?;
     check_numbers(config)?;
     check_pipelines(config)
-}
-
-/// The pipeline name made of a processor's file name: `libFace Blur.so` becomes `face-blur`.
-#[must_use]
-pub fn pipeline_name(path: &Path) -> Option<String> {
-    let stem = path.file_name()?.to_str()?.split('.').find(|part| !part.is_empty())?.to_ascii_lowercase();
-    // Linkers and Cargo put `lib` before what the author called the library.
-    let stem = stem.strip_prefix("lib").filter(|rest| !rest.is_empty()).unwrap_or(&stem);
-    let name: String = stem.chars().map(|c| if is_name_char(c) { c } else { '-' }).take(NAME_CHARS_MAX).collect();
-    let name = name.trim_matches('-');
-    (!name.is_empty()).then(|| name.to_owned())
-}
-
-const fn is_name_char(c: char) -> bool {
-    matches!(c, 'a'..='z' | '0'..='9' | '_' | '-')
 }
 
 fn refuse(key: impl Into<String>, text: impl Into<String>) -> Result<(), Finding> {
@@ -114,14 +101,14 @@ fn check_pipelines(config: &Config) -> Result<(), Finding> {
     }
     for (index, pipeline) in config.pipelines.iter().enumerate() {
         let name = &pipeline.name;
-        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name_char) {
+        if !is_name(name) {
             let text = format!("`{name}` is no pipeline name; it has 1 to {NAME_CHARS_MAX} of a-z, 0-9, _ and -");
             return refuse(format!("pipelines.{index}.name"), text);
         }
         if config.pipelines[..index].iter().any(|other| other.name == *name) {
             return refuse(format!("pipelines.{index}.name"), format!("there are two pipelines named `{name}`"));
         }
-        check_processor(&pipeline.processor).or_else(|text| refuse(format!("pipelines.{index}.processor"), text))?;
+        check_chain(pipeline).or_else(|(key, text)| refuse(format!("pipelines.{index}.{key}"), text))?;
     }
     match &config.default_pipeline {
         Some(name) if config.pipeline(name).is_none() => {
@@ -133,21 +120,62 @@ fn check_pipelines(config: &Config) -> Result<(), Finding> {
     }
 }
 
-/// A processor is a shared library that exists; whether it loads is found out by an engine, which may crash.
-fn check_processor(path: &Path) -> Result<(), String> {
-    let shown = path.display();
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    match std::fs::metadata(path) {
-        Err(error) => return Err(format!("{shown}: {error}")),
-        Ok(metadata) if !metadata.is_file() => return Err(format!("{shown} is not a file")),
-        Ok(_) => {}
-    }
-    let compile = match extension {
-        "c" => "cc -O2 -shared -fPIC",
-        "cc" | "cpp" | "cxx" => "c++ -O2 -std=c++17 -shared -fPIC",
-        "rs" => return Err(format!("{shown} is source; build it as a `cdylib` and give the .so")),
-        _ => return Ok(()),
+/// One or several processors whose files exist; whether they load is found out by an engine, which may crash.
+fn check_chain(pipeline: &Pipeline) -> Result<(), (&'static str, String)> {
+    let key = match (&pipeline.processor, pipeline.processors.as_slice()) {
+        (Some(_), [_, ..]) => {
+            return Err(("processors", "a pipeline has `processor` or `processors`, not both".to_owned()));
+        }
+        (None, []) => {
+            return Err(("name", "a pipeline has `processor` or `processors`; this one has neither".to_owned()));
+        }
+        (Some(_), []) => "processor",
+        (None, steps) if steps.len() > PROCESSORS_MAX => {
+            return Err(("processors", format!("there are {}, at most {PROCESSORS_MAX} are possible", steps.len())));
+        }
+        (None, _) => "processors",
     };
-    let library = path.with_extension("so");
-    Err(format!("{shown} is source; compile it first: {compile} -o {} {shown}", library.display()))
+    if pipeline.processor.is_none() && !pipeline.params.is_empty() {
+        let text = "with `processors`, each has its own: { processor = \"edges.cpp\", params = { low = 50 } }";
+        return Err(("params", text.to_owned()));
+    }
+    for step in pipeline.steps() {
+        if let Some(file) = step.processor.path() {
+            check_file(file).map_err(|text| (key, text))?;
+        }
+        let params_key = if pipeline.processor.is_some() { "params" } else { key };
+        check_params(&step.params).map_err(|text| (params_key, text))?;
+    }
+    match &pipeline.python {
+        Some(python) => check_file(python).map_err(|text| ("python", text)),
+        None => Ok(()),
+    }
+}
+
+fn check_file(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Err(error) => Err(format!("{shown}: {error}")),
+        Ok(metadata) if !metadata.is_file() => Err(format!("{shown} is not a file")),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn check_params(params: &BTreeMap<String, Value>) -> Result<(), String> {
+    if params.len() > PARAMS_MAX {
+        return Err(format!("there are {}, at most {PARAMS_MAX} are possible", params.len()));
+    }
+    for (id, value) in params {
+        if !is_param_id(id) {
+            return Err(format!("`{id}` is no id of a parameter; it begins with a-z and has a-z, 0-9 and _"));
+        }
+        match value {
+            Value::Text(text) if text.len() > PARAM_TEXT_BYTES_MAX => {
+                return Err(format!("the text of `{id}` is longer than {PARAM_TEXT_BYTES_MAX} bytes"));
+            }
+            Value::Float(number) if !number.is_finite() => return Err(format!("`{id}` is no finite number")),
+            _ => {}
+        }
+    }
+    Ok(())
 }

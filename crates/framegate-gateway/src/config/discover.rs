@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use framegate_wire::Source;
+
 use super::{Pipeline, pipeline_name};
 use crate::limits::PIPELINES_MAX;
 
 /// The pipeline that becomes the default one of those that came with the program.
 const PREFERRED: &str = "motion";
+
+/// The library behind `gst: ELEMENTS`: without elements it is no processor.
+const GSTREAMER: &str = "framegate-gst.so";
 
 /// Processors in `folder` if given, else in `processors` beside the program at `program` or one folder above it.
 ///
@@ -29,7 +34,9 @@ fn processors_in(folder: &Path) -> Vec<Pipeline> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "so") && path.is_file())
-        .filter_map(|path| Some(Pipeline { name: pipeline_name(&path)?, processor: path }))
+        .filter(|path| path.file_name().is_some_and(|name| name != GSTREAMER))
+        .map(Source::Library)
+        .filter_map(|source| Some(Pipeline::new(pipeline_name(&source)?, source)))
         .collect();
     pipelines.sort_by(|a, b| (a.name != PREFERRED, &a.name).cmp(&(b.name != PREFERRED, &b.name)));
     pipelines.dedup_by(|a, b| a.name == b.name);
@@ -46,7 +53,7 @@ mod tests {
         let root = std::env::temp_dir().join(format!("framegate-discover-{}", std::process::id()));
         let folder = root.join("processors");
         std::fs::create_dir_all(&folder).unwrap();
-        for file in ["edges.so", "libmotion.so", "notes.txt", "blur.so"] {
+        for file in ["edges.so", "libmotion.so", "notes.txt", "blur.so", GSTREAMER] {
             std::fs::write(folder.join(file), b"").unwrap();
         }
         let program = root.join("release").join("framegate");

@@ -9,8 +9,8 @@ use toml::{Table, Value};
 
 use super::check::{Finding, check};
 use super::suggest::did_you_mean;
-use super::{Config, Pipeline, pipeline_name};
-use crate::limits::CONFIG_BYTES_MAX;
+use super::{Config, Pipeline, chain_of, pipeline_name};
+use crate::limits::{CONFIG_BYTES_MAX, NAME_CHARS_MAX};
 
 /// Name of the file read when none is given and the working directory has one.
 const FILE_NAME: &str = "framegate.toml";
@@ -25,8 +25,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `--listen`.
     pub listen: Option<SocketAddr>,
-    /// `-p`: processors, each becoming a pipeline named after its file; the first is the default one.
-    pub processors: Vec<PathBuf>,
+    /// `-p`: processors and chains of them (`edges.cpp | faces.py`), each becoming a pipeline; the first is the default one.
+    pub processors: Vec<String>,
 }
 
 /// A checked config and the file it came from.
@@ -204,7 +204,8 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 fn explain(message: &str) -> String {
     let message = message.trim_end();
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let unknown = message.starts_with("unknown field").then(|| quoted.next()).flatten();
+    let names = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let unknown = names.then(|| quoted.next()).flatten();
     match unknown.and_then(|unknown| did_you_mean(unknown, quoted)) {
         Some(known) => format!("{message}; did you mean `{known}`?"),
         None => message.to_owned(),
@@ -257,7 +258,7 @@ fn resolve_paths(config: &mut Config, variables: &[&str], file: &Path, working: 
         *path = base("engine.readable").join(&path);
     }
     for pipeline in &mut config.pipelines {
-        pipeline.processor = file.join(&pipeline.processor);
+        pipeline.resolve(file);
     }
 }
 
@@ -265,22 +266,32 @@ fn add_options(config: &mut Config, options: &Options, directory: &Path) -> Resu
     if let Some(listen) = options.listen {
         config.server.listen = listen;
     }
-    for (index, path) in options.processors.iter().enumerate() {
-        let option = || format!("-p {}", path.display());
-        let name = pipeline_name(path).ok_or_else(|| ConfigError::Option {
-            option: option(),
-            text: "no pipeline name can be made of this file's name; it needs a letter or a digit".to_owned(),
+    for (index, text) in options.processors.iter().enumerate() {
+        let refuse =
+            |text_of_error: String| ConfigError::Option { option: format!("-p '{text}'"), text: text_of_error };
+        let chain = chain_of(text, directory).map_err(|error| refuse(error.to_string()))?;
+        let names: Option<Vec<_>> = chain.iter().map(pipeline_name).collect();
+        let name = names.filter(|names| !names.is_empty()).ok_or_else(|| {
+            refuse("no pipeline name can be made of this file's name; it needs a letter or a digit".to_owned())
         })?;
-        if let Some(other) = config.pipeline(&name) {
-            let text = format!("the name `{name}` is already taken by {}", other.processor.display());
-            return Err(ConfigError::Option { option: option(), text });
-        }
+        let name = unused_name(config, &name.join("-"));
         if index == 0 {
             config.default_pipeline = Some(name.clone());
         }
-        config.pipelines.push(Pipeline { name, processor: directory.join(path) });
+        config.pipelines.push(Pipeline::of_chain(name, chain));
     }
     Ok(())
+}
+
+/// The name itself, or with `-2`, `-3` and so on behind it.
+fn unused_name(config: &Config, name: &str) -> String {
+    let name = &name[..name.len().min(NAME_CHARS_MAX)];
+    let numbered = (2..).map(|number: u32| {
+        let suffix = format!("-{number}");
+        format!("{}{suffix}", &name[..name.len().min(NAME_CHARS_MAX - suffix.len())])
+    });
+    let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
+    candidates.find(|name| config.pipeline(name).is_none()).unwrap_or_default()
 }
 
 /// Says where a value came from that a check refused.
@@ -303,7 +314,7 @@ fn key_of_option(key: &str, options: &Options) -> String {
     let index = key.strip_prefix("pipelines.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
     // Pipelines of the file come first, but a finding about one of those is located there.
     match (index, options.processors.as_slice()) {
-        (Some(_), [only]) => format!("-p {}", only.display()),
+        (Some(_), [only]) => format!("-p '{only}'"),
         (Some(_), _) => "-p".to_owned(),
         (None, _) => key.to_owned(),
     }

@@ -19,7 +19,7 @@ const DESCRIPTORS_PER_SESSION: u64 = 8;
 pub(super) fn processors(config: &Config, installed: Option<&Path>) -> Check {
     let names: Vec<_> = config.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
     if names.is_empty() {
-        return Check::warn("processors", "none", "give one: framegate serve -p yours.so");
+        return Check::warn("processors", "none", "give one: framegate serve -p yours.cpp");
     }
     let from = installed.map(|folder| format!(" (from {})", folder.display())).unwrap_or_default();
     Check::ok("processors", format!("{}{from}", names.join(", ")))
