@@ -4,6 +4,7 @@
 //! processor nothing is allocated per frame but what the result holds.
 
 mod frame;
+mod guard;
 mod opening;
 
 use std::{io::Write as _, sync::Arc};
@@ -26,6 +27,7 @@ use crate::{
     params,
     pool::Slot,
 };
+pub(crate) use guard::{FrameMemory, GUARD_BYTES};
 pub(crate) use opening::{ChainError, Opening};
 
 /// The instances of one engine.
@@ -38,6 +40,8 @@ pub(crate) struct Chain {
     wanted: Result<Wanted, String>,
     converter: Converter,
     slot: Option<(Layout, Slot)>,
+    /// Whether each frame has memory of its own that faults when it is used against the rules: in `check`.
+    is_guarded: bool,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -149,10 +153,14 @@ impl Chain {
             other => {
                 // The old one goes first: two pictures of the largest size need not fit.
                 *other = None;
-                &mut other.insert((layout, Slot::new(layout.total_bytes).map_err(|_| StageError::Memory)?)).1
+                let wall = if self.is_guarded { GUARD_BYTES } else { 0 };
+                &mut other.insert((layout, slot_for(&layout, wall).map_err(|_| StageError::Memory)?)).1
             }
         };
         self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
+        if self.is_guarded {
+            guard::announce(slot, &self.outbox, is_writable).map_err(|_| StageError::Memory)?;
+        }
         let frame = frame::frame(call, &layout, picture, slot.bytes());
         let process_ns = now_ns();
         enter(FaultStage::Process);
@@ -165,7 +173,16 @@ impl Chain {
         if is_image_wanted && is_writable && done.image.is_none() {
             done.image = Image::of_bytes(layout, slot.bytes(), picture.matrix, picture.range);
         }
+        if let Some((_, slot)) = self.slot.take_if(|_| self.is_guarded) {
+            slot.retire().map_err(|_| StageError::Memory)?;
+        }
         Ok(done)
+    }
+
+    /// From now on gives each frame memory of its own: read-only unless the processors write, walled off, and gone when
+    /// they have returned. The outbox is told where it lies before they are called.
+    pub(crate) fn guard(&mut self) {
+        self.is_guarded = true;
     }
 
     /// Sets parameters: which values are in force of those that were asked for, and which were refused.
@@ -260,6 +277,10 @@ impl Chain {
             member.instance.destroy();
         }
     }
+}
+
+fn slot_for(layout: &Layout, wall: usize) -> Result<Slot, rustix::io::Errno> {
+    if wall == 0 { Slot::new(layout.total_bytes) } else { Slot::walled(layout.total_bytes, wall) }
 }
 
 /// Why a value was not taken.

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 mod chain;
+pub mod check;
 mod clock;
 pub mod confinement;
 mod engine;

@@ -91,6 +91,7 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             slot: None,
+            is_guarded: false,
             data: Vec::new(),
         };
         chain.check_size()?;
