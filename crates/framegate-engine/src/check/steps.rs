@@ -71,6 +71,8 @@ pub(super) enum Step {
     LoadState(Vec<SavedState>),
     /// Many frames of one size: memory and time.
     Endurance,
+    /// A few frames.
+    Few,
 }
 
 /// Instances made and destroyed.
@@ -88,6 +90,9 @@ const WARM_UP_FRAMES: u64 = 300;
 
 /// Times that resident memory is looked at.
 const LOOKS: u64 = 8;
+
+/// Frames before a state is saved, and with one that was loaded.
+const FEW_FRAMES: u64 = 30;
 
 /// Frames around each value of a parameter.
 const FRAMES_PER_VALUE: u64 = 3;
@@ -175,12 +180,8 @@ impl Step {
             Self::Params => params(loaded, teller),
             Self::Messages => messages(loaded, teller),
             Self::SaveState => save_state(loaded, teller),
-            Self::LoadState(states) => {
-                let mut chain = open(loaded, teller, &states)?;
-                several(&mut chain, teller, 5);
-                destroy(chain);
-                Ok(())
-            }
+            Self::LoadState(states) => few(loaded, teller, &states),
+            Self::Few => few(loaded, teller, &[]),
             Self::Endurance => endurance(loaded, teller),
         }
     }
@@ -283,6 +284,13 @@ fn several(chain: &mut Chain, teller: &Teller, count: u64) {
     }
 }
 
+fn few(loaded: &Loaded, teller: &Teller, states: &[SavedState]) -> Result<(), String> {
+    let mut chain = open(loaded, teller, states)?;
+    several(&mut chain, teller, FEW_FRAMES);
+    destroy(chain);
+    Ok(())
+}
+
 fn params(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
     let mut chain = open(loaded, teller, &[])?;
     let infos = chain.infos();
@@ -381,7 +389,7 @@ fn save_state(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
         teller.tell(&Told::Nothing("it keeps no state".to_owned()));
         return Ok(());
     }
-    several(&mut chain, teller, 30);
+    several(&mut chain, teller, FEW_FRAMES);
     teller.tell(&Told::Next("saving its state".to_owned()));
     enter(FaultStage::Process);
     let states = chain.save_state();

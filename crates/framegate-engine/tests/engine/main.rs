@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod check;
 mod confinement;
 mod crashes;
 mod doctor;
 mod life;
 mod loading;
+mod offline;
 mod support;
