@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod doctor;
 mod failure;
 mod list;
@@ -44,6 +45,8 @@ enum Command {
     List(list::ListArgs),
     /// Run a pipeline on a clip or an image, and print a result for every frame
     Run(run::RunArgs),
+    /// Check whether a processor keeps the rules: memory, sizes, results, leaks, sandbox
+    Check(check::CheckArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::List(options)) => list::run(&options),
+        Some(Command::Check(options)) => check::run(&options),
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),

@@ -119,6 +119,7 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            is_guarded: false,
             data: Vec::new(),
         };
         chain.check_size()?;
