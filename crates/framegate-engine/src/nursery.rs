@@ -9,8 +9,8 @@ pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
-mod trial;
 mod fork;
+mod trial;
 
 use std::{
     fs::File,
