@@ -4,6 +4,7 @@
 //! processor nothing is allocated per frame but what the result holds.
 
 mod frame;
+mod memory;
 mod opening;
 
 use std::{io::Write as _, sync::Arc};
@@ -24,8 +25,8 @@ use crate::{
     nursery::fault::enter,
     outbox::Outbox,
     params,
-    pool::Slot,
 };
+use memory::Memory;
 pub(crate) use opening::{ChainError, Opening};
 
 /// The instances of one engine.
@@ -37,7 +38,7 @@ pub(crate) struct Chain {
     /// Of the whole chain, or why its processors' wants do not go together.
     wanted: Result<Wanted, String>,
     converter: Converter,
-    slot: Option<(Layout, Slot)>,
+    memory: Memory,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -144,14 +145,7 @@ impl Chain {
         let is_writable = wanted.writable;
         let layout = Layout::for_want(picture.size, &wanted.want)
             .map_err(|error| StageError::Want(format!("the size the processor wants is impossible: {error}")))?;
-        let slot = match &mut self.slot {
-            Some((of, slot)) if *of == layout => slot,
-            other => {
-                // The old one goes first: two pictures of the largest size need not fit.
-                *other = None;
-                &mut other.insert((layout, Slot::new(layout.total_bytes).map_err(|_| StageError::Memory)?)).1
-            }
-        };
+        let slot = self.memory.place(&layout)?;
         self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
         let frame = frame::frame(call, &layout, picture, slot.bytes());
         let process_ns = now_ns();
@@ -246,7 +240,7 @@ impl Chain {
             let member = usize::try_from(state.processor).ok().and_then(|place| self.members.get_mut(place));
             let loaded = match member {
                 Some(member) if member.info.descriptor.name == state.name => {
-                    member.instance.load_state(state.version, &state.bytes)
+                    member.instance.load_state(state.version, &state.bytes, self.memory.shared())
                 }
                 Some(member) => Err(format!("`{}` has its place now", member.info.descriptor.name)),
                 None => Err("it is no longer in the pipeline".to_owned()),
@@ -256,6 +250,12 @@ impl Chain {
                 self.outbox.log(LogLevel::Warn, &text);
             }
         }
+    }
+
+    /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.
+    pub(crate) fn end(&self) -> Option<String> {
+        let member = self.members.iter().find(|member| member.instance.end().is_some())?;
+        Some(format!("the process of `{}` {}", member.name, member.instance.end()?))
     }
 
     /// Ends the instances, the last first.

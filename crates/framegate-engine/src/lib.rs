@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod bridge;
 mod chain;
 mod clock;
 pub mod compile;
@@ -17,6 +18,7 @@ mod gst;
 mod inbox;
 mod instance;
 pub mod intake;
+mod interpreter;
 pub mod kit;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;

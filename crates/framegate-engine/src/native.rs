@@ -4,7 +4,7 @@
 //! `table.rs` its parameters; here is how it is called.
 
 mod drawing;
-mod report;
+pub(crate) mod report;
 mod side;
 mod table;
 

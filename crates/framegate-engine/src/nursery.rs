@@ -10,15 +10,16 @@ mod child;
 mod control;
 pub(crate) mod fault;
 mod fork;
+pub(crate) mod python;
 mod trial;
 
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
+use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, ProcessorInfo, limits::TEXT_BYTES_MAX};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode as FileMode, OFlags},
@@ -31,7 +32,9 @@ use crate::{
     limits::ENGINES_MAX,
     outbox::cut,
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
-    sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
+    sandbox::{
+        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+    },
 };
 use child::{Child, Roots, Task};
 use control::{Control, Fork};
@@ -78,6 +81,8 @@ enum Failure {
     Filter(#[from] FilterError),
     #[error("engine: {0}")]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Python(#[from] python::HostError),
     #[error("answering what the processors are like: {0}")]
     Answer(#[source] std::io::Error),
 }
@@ -103,7 +108,7 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
     };
     let about = framegate_wire::Loaded {
         processors: ground.loaded.descriptors(),
-        tasks: tasks(),
+        tasks: ground.tasks(),
         reads_restricted: ground.reads == Reads::Restricted,
     };
     let lost = |error| Failure::System("answering on the control socket", error);
@@ -122,6 +127,29 @@ struct Ground {
     reads: Reads,
     /// `/dev/null` for writing, which the sandbox would not open: what a trial prints.
     null: OwnedFd,
+    /// What runs the Python processors, if there are any.
+    python: Option<python::Host>,
+    /// Tasks of the process that is forked for them.
+    python_tasks: u32,
+}
+
+impl Ground {
+    /// Gives the next engine what it needs of other processes; what processors print there goes to `log`.
+    fn connect(&self, log: BorrowedFd<'_>) -> Result<(), Errno> {
+        let link = self.python.as_ref().map(|host| host.connect(log)).transpose()?;
+        self.loaded.link.replace(link);
+        Ok(())
+    }
+
+    /// Tasks of the processes that are forked: above 1, a fork would lose the others.
+    fn tasks(&self) -> u32 {
+        tasks().max(self.python_tasks)
+    }
+
+    /// Lets go of what the engine that was just forked has taken.
+    fn disconnect(&self) {
+        self.loaded.link.take();
+    }
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
@@ -132,19 +160,20 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
     let prepared = resolve(&options.pipeline)?;
-    for (name, value) in prepared.iter().flat_map(|processor| &processor.environment) {
-        // SAFETY: still no other thread exists.
-        unsafe { std::env::set_var(name, value) };
-    }
+    surround(&prepared);
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
-    let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
-        .map_err(|error| Failure::System("opening /dev/null", error))?;
-    let reads = confine_nursery(&policy)?;
-    let loaded = resolve::load(&options.pipeline.name, prepared)?;
+    let null = open_null()?;
+    let reads = restrict_nursery(&policy)?;
+    let (isolation, mode) = (options.pipeline.isolation, options.mode);
+    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
+    let mut python = resolve::python(&prepared).map(start).transpose()?;
+    confine_nursery_calls()?;
+    let (described, python_tasks) = described(&mut python, isolation)?;
+    let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads, null })
+    Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
 }
 
 /// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
@@ -153,6 +182,28 @@ fn sober() {
         // SAFETY: no other thread exists yet that could read the environment.
         unsafe { std::env::set_var(name, "1") };
     }
+}
+
+/// `/dev/null` for writing.
+fn open_null() -> Result<OwnedFd, Failure> {
+    rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+        .map_err(|error| Failure::System("opening /dev/null", error))
+}
+
+/// Puts what processors need into the environment.
+fn surround(prepared: &[Prepared]) {
+    for (name, value) in prepared.iter().flat_map(|processor| &processor.environment) {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// What the Python processors are like, and the tasks of the process that is forked for them.
+fn described(host: &mut Option<python::Host>, isolation: Isolation) -> Result<(Vec<ProcessorInfo>, u32), Failure> {
+    let Some(host) = host else { return Ok((Vec::new(), 1)) };
+    let about = host.ready()?;
+    // A process that serves all streams is not forked.
+    Ok((about.infos, if isolation == Isolation::Process { about.tasks } else { 1 }))
 }
 
 /// What the pipeline may read, and what its processors need for themselves.
@@ -188,7 +239,7 @@ struct Nursery {
 impl Nursery {
     /// Starts the trial, where a fork is possible.
     fn try_out(&mut self) -> Result<(), Errno> {
-        if self.mode == Mode::Once || tasks() > 1 {
+        if self.mode == Mode::Once || self.ground.tasks() > 1 {
             return Ok(());
         }
         match Trial::start(&self.ground) {
@@ -205,6 +256,10 @@ impl Nursery {
     fn serve(mut self) -> Result<(), Errno> {
         loop {
             let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
+            waited.extend(
+                self.ground.python.iter().map(|host| PollFd::from_borrowed_fd(host.control(), PollFlags::empty())),
+            );
+            let python = waited.len() - 1;
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
             let trial = self.trial.iter().flat_map(Trial::descriptors);
             waited.extend(trial.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)));
@@ -217,8 +272,13 @@ impl Nursery {
                 Err(error) => return Err(error),
             }
             let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
+            let has_python_gone = waited[1..=python].iter().any(|host| !host.revents().is_empty());
             drop(waited);
             self.reap()?;
+            if has_python_gone {
+                // Its engines end with it, and no more can be made here.
+                return Err(Errno::PIPE);
+            }
             if let Some(described) = self.trial.as_mut().and_then(|trial| trial.go_on(&self.ground.loaded)) {
                 self.trial = None;
                 self.control.send(&described, None)?;
@@ -256,7 +316,7 @@ impl Nursery {
         if self.mode == Mode::Once {
             return self.become_engine(engine, Roots { session, log, fault: None });
         }
-        let tasks = tasks();
+        let tasks = self.ground.tasks();
         if tasks > 1 {
             let text =
                 format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
@@ -281,6 +341,9 @@ impl Nursery {
     }
 
     fn become_engine(&mut self, engine: u64, roots: Roots) -> Result<(), Errno> {
+        if let Err(error) = self.ground.connect(roots.log.as_fd()) {
+            return self.refuse(engine, &format!("connecting it to its Python process: {error}"));
+        }
         let pid: Pid = getpid();
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let reply = NurseryReply::Forked { engine, pid: pid.as_raw_nonzero().get().cast_unsigned() };

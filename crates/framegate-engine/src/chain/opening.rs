@@ -1,12 +1,16 @@
 //! Making the instances of a chain: what may go wrong before the first frame.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use framegate_codec::Converter;
 use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
 
-use super::{Chain, Member};
+use super::{Chain, Member, memory::Memory};
 use crate::{
+    bridge::{
+        Bridge,
+        remote::{Remote, RemoteError},
+    },
     clock::Clock,
     instance::{Instance, Setting, Wanted},
     limits::INFOS_BYTES_MAX,
@@ -41,6 +45,16 @@ pub(crate) enum ChainError {
         #[source]
         error: native::CreateError,
     },
+    /// An instance in another process cannot be made.
+    #[error("`{name}` cannot be made: {error}")]
+    Remote {
+        name: String,
+        #[source]
+        error: RemoteError,
+    },
+    /// A processor runs in another process, and there is none.
+    #[error("`{0}` runs in a process of its own, which this engine has not been given")]
+    NoLink(String),
     /// A value of a parameter is not taken.
     #[error("pipeline `{pipeline}`, processor `{processor}`: {text}")]
     Param { pipeline: String, processor: String, text: String },
@@ -70,6 +84,13 @@ impl Chain {
     /// [`ChainError`]; instances that were made are not destroyed: the process ends after it.
     pub(crate) fn open(loaded: &Loaded, opening: &Opening<'_>, outbox: &Arc<Outbox>) -> Result<Self, ChainError> {
         let mut members: Vec<Member> = Vec::with_capacity(loaded.processors.len());
+        let (bridge, memory) = match loaded.link.take() {
+            Some(link) => {
+                let (bridge, slot) = Bridge::new(link, Arc::clone(outbox));
+                (Some(Rc::new(bridge)), Memory::Shared(None, slot))
+            }
+            None => (None, Memory::Own(None)),
+        };
         let is_chain = loaded.processors.len() > 1;
         for (place, processor) in (0..).zip(&loaded.processors) {
             let name = unique(&processor.program.descriptor().name, &members);
@@ -82,8 +103,7 @@ impl Chain {
                 clock: opening.clock.clone(),
                 outbox: Arc::clone(outbox),
             };
-            let instance = make(&processor.program, setting);
-            let instance = instance.map_err(|error| ChainError::Create { name: name.clone(), error })?;
+            let instance = make(&name, &processor.program, setting, bridge.as_ref())?;
             let (info, wanted) = (instance.info(), instance.wanted());
             members.push(Member { name, instance, info, wanted, configured: None });
         }
@@ -98,14 +118,24 @@ impl Chain {
             outbox: Arc::clone(outbox),
             wanted,
             converter: Converter::new(),
-            slot: None,
+            memory,
             data: Vec::new(),
         };
         chain.check_size()?;
         chain.set_all(loaded, opening.params)?;
+        chain.start()?;
         chain.load_state(opening.states);
         chain.follow_wants();
         Ok(chain)
+    }
+
+    /// Runs the initialisation of authors who expect their parameters to be set.
+    fn start(&mut self) -> Result<(), ChainError> {
+        for member in &mut self.members {
+            let started = member.instance.start();
+            started.map_err(|error| ChainError::Remote { name: member.name.clone(), error })?;
+        }
+        Ok(())
     }
 
     /// Sets each parameter of each processor once, in their order: to what the page had set, else to what the pipeline says,
@@ -173,9 +203,18 @@ impl Chain {
     }
 }
 
-fn make(program: &Program, setting: Setting) -> Result<Instance, native::CreateError> {
+fn make(name: &str, program: &Program, setting: Setting, bridge: Option<&Rc<Bridge>>) -> Result<Instance, ChainError> {
+    let name = || name.to_owned();
     match program {
-        Program::Native(library) => native::Instance::create(library, setting).map(Instance::Native),
+        Program::Native(library) => {
+            let made = native::Instance::create(library, setting);
+            made.map(Instance::Native).map_err(|error| ChainError::Create { name: name(), error })
+        }
+        Program::Remote { info, number } => {
+            let bridge = bridge.ok_or_else(|| ChainError::NoLink(name()))?;
+            let made = Remote::create(Rc::clone(bridge), *number, (**info).clone(), setting);
+            made.map(Instance::Remote).map_err(|error| ChainError::Remote { name: name(), error })
+        }
     }
 }
 

@@ -32,7 +32,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Ground, child, fault, fork, policy, read_up_to, sober, tasks};
+use super::{
+    Failure, Ground, Mode, child, described, fault, fork, open_null, policy, python, read_up_to, sober, surround, tasks,
+};
 use crate::{
     limits::READ_BYTES,
     outbox::cut,
@@ -40,7 +42,7 @@ use crate::{
     sandbox::{
         EngineFilter, Policy, Reads, Threads,
         audit::{self, Auditor, Finding, Phase},
-        confine_audited_engine, confine_engine, confine_nursery,
+        confine_audited_engine, confine_engine, confine_nursery_calls, restrict_nursery,
     },
 };
 
@@ -346,6 +348,9 @@ fn be_nursery(
         Ok(prepared) => prepared,
         Err(error) => return failed(&error.to_string()),
     };
+    if let Err(error) = ground.connect(std::io::stderr().as_fd()) {
+        return failed(&format!("connecting to the Python process: {error}"));
+    }
     let threads = tasks().saturating_sub(1);
     if send(control, &Report::Loaded(threads), None).is_err() {
         return 1;
@@ -382,6 +387,7 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     child::silence_output().map_err(|error| Failure::System("arranging descriptors", error))?;
     framegate_codec::preload()?;
     let prepared = resolve(pipeline)?;
+    surround(&prepared);
     let policy = policy(pipeline, &prepared);
     let filter = EngineFilter::new()?;
     let told = |error| Failure::System("reporting to the supervisor", error);
@@ -398,14 +404,22 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
         }
     }
     let reads = match mode {
-        SandboxMode::Enforce => confine_nursery(&policy)?,
+        SandboxMode::Enforce => restrict_nursery(&policy)?,
         SandboxMode::Audit => Reads::Unrestricted,
     };
+    // A Python process restricts itself in either mode: its refusals are errors of its own that name what was refused.
+    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
+    let mut python = resolve::python(&prepared).map(start).transpose()?;
+    if mode == SandboxMode::Enforce {
+        confine_nursery_calls()?;
+    }
+    let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
     audit::enter(Phase::Nursery);
-    let loaded = resolve::load(&pipeline.name, prepared);
+    let loaded = resolve::load(&pipeline.name, prepared, described);
     audit::enter(Phase::Own);
     fault::warm_up();
-    Ok((Ground { loaded: loaded?, filter, policy, reads }, mode))
+    let null = open_null()?;
+    Ok((Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks }, mode))
 }
 
 /// The engine's process: the sandbox, the work, and the exit code.

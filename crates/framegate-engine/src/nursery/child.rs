@@ -1,9 +1,10 @@
 //! An engine's process: forking it, what it does first, and how it ended.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::Write,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -18,6 +19,7 @@ use rustix::{
 
 use super::{Failure, Ground, fault, read_up_to, trial};
 use crate::{
+    bridge::link::Link,
     engine,
     resolve::Loaded,
     sandbox::{Threads, confine_engine},
@@ -27,6 +29,8 @@ use crate::{
 const SESSION_FD: RawFd = 3;
 /// Where its fault handler finds the pipe to the nursery.
 const FAULT_FD: RawFd = 4;
+/// Where an engine's bridge to another process is, and the area of its answers.
+const BRIDGE_FDS: [RawFd; 2] = [5, 6];
 /// Descriptors from here on are not in the way of the fixed ones.
 const FREE_FD: RawFd = 10;
 
@@ -77,9 +81,14 @@ impl Child {
         task: Task,
     ) -> Result<Self, Errno> {
         let (fault_reader, fault) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        ground.connect(log.as_fd())?;
         let nursery = getpid();
         // SAFETY: this process has one thread, which the caller checked, so the child finds every lock as it should be.
-        match unsafe { libc::fork() } {
+        let forked = unsafe { libc::fork() };
+        if forked != 0 {
+            ground.disconnect();
+        }
+        match forked {
             -1 => Err(last_errno()),
             0 => {
                 if die_with_parent(Some(nursery)).is_err() {
@@ -161,7 +170,8 @@ pub(super) fn be_child(roots: Roots, ground: &Ground, threads: Threads, task: Ta
 }
 
 fn serve(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> Result<(), Failure> {
-    let session = place(roots, threads).map_err(|error| Failure::System("arranging descriptors", error))?;
+    let session =
+        place(roots, threads, &ground.loaded.link).map_err(|error| Failure::System("arranging descriptors", error))?;
     confine_engine(&ground.policy, &ground.filter, threads)?;
     match task {
         Task::Engine => Ok(engine::run(session, &ground.loaded)?),
@@ -170,7 +180,7 @@ fn serve(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> Result<
 }
 
 /// Puts the descriptors in their places, closes all others, and installs the fault handler.
-fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
+fn place(roots: Roots, threads: Threads, link: &RefCell<Option<Link>>) -> Result<OwnedFd, Errno> {
     let has_fault_pipe = roots.fault.is_some();
     // First out of the way: any of them may have the number that another one is to get.
     let [session, log] = [free(roots.session)?, free(roots.log)?];
@@ -186,9 +196,10 @@ fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
     }
     drop((session, log, fault));
     if threads == Threads::Caller {
+        let last = place_link(link)?;
         // Whatever else the nursery holds: an inherited socket would hide another session's end from the gateway.
         // SAFETY: no owned descriptor in this process is used after this but the ones placed above.
-        if unsafe { libc::close_range(FAULT_FD.cast_unsigned() + 1, u32::MAX, 0) } != 0 {
+        if unsafe { libc::close_range(last.cast_unsigned() + 1, u32::MAX, 0) } != 0 {
             return Err(last_errno());
         }
     }
@@ -206,6 +217,20 @@ pub(super) fn silence_output() -> Result<(), Errno> {
     }
     line_buffer_stdout();
     Ok(())
+}
+
+/// Puts the descriptors of a link in their places; the last number that is taken now.
+fn place_link(link: &RefCell<Option<Link>>) -> Result<RawFd, Errno> {
+    let Some(Link { socket, frames, area }) = link.take() else { return Ok(FAULT_FD) };
+    let [bridge_fd, area_fd] = BRIDGE_FDS;
+    let (socket, area) = (free(socket)?, free(area)?);
+    put(&socket, bridge_fd)?;
+    put(&area, area_fd)?;
+    drop((socket, area));
+    // SAFETY: both numbers were just given to duplicates that nothing else owns.
+    let (socket, area) = unsafe { (OwnedFd::from_raw_fd(bridge_fd), OwnedFd::from_raw_fd(area_fd)) };
+    link.replace(Some(Link { socket, frames, area }));
+    Ok(area_fd)
 }
 
 fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {

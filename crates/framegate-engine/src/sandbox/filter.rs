@@ -77,8 +77,6 @@ const NURSERY_REFUSED: &[c_long] = &[
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
-    libc::SYS_execve,
-    libc::SYS_execveat,
     libc::SYS_kill,
     libc::SYS_io_uring_setup,
     libc::SYS_process_vm_readv,
@@ -96,6 +94,9 @@ const NURSERY_REFUSED: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchownat,
 ];
+
+/// Starting another program.
+const EXEC: &[c_long] = &[libc::SYS_execve, libc::SYS_execveat];
 
 /// Calls an engine may make with any arguments: memory, reading, waiting, threads, time, and asking about itself.
 const ALLOWED: &[c_long] = &[
@@ -217,7 +218,12 @@ const ALLOWED_ARCH: &[c_long] = &[];
 #[derive(Debug)]
 pub(crate) struct EngineFilter {
     program: BpfProgram,
+    /// The same for a process that takes over sessions while it serves others: their descriptors come by `recvmsg`.
+    shared: BpfProgram,
 }
+
+/// Where the process's own id stands in the programs of [`EngineFilter::for_host`]. No constant of theirs has this value.
+pub(crate) const PID_MARK: u32 = 0x7fff_fe1d;
 
 impl EngineFilter {
     pub(crate) fn new() -> Result<Self, FilterError> {
@@ -244,7 +250,16 @@ impl EngineFilter {
         let commands =
             [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
         rules.insert(libc::SYS_fcntl, one_of(1, &commands.map(|command| u64::from(command.cast_unsigned())))?);
-        Ok(Self { program: program(rules, refuse(libc::EPERM), SeccompAction::Allow)? })
+        let mut shared = rules.clone();
+        shared.append(&mut any_arguments(&[libc::SYS_recvmsg]));
+        let allow = |rules| program(rules, refuse(libc::EPERM), SeccompAction::Allow);
+        Ok(Self { program: allow(rules)?, shared: allow(shared)? })
+    }
+
+    /// The programs as another process installs them, in their order: of an engine, and of one that serves several.
+    pub(super) fn for_host(&self) -> Result<[Vec<String>; 2], FilterError> {
+        let own = text(&own_process(PID_MARK)?);
+        Ok([vec![own.clone(), text(&self.program)], vec![own, text(&self.shared)]])
     }
 
     pub(super) fn apply(&self, threads: Threads) -> Result<(), FilterError> {
@@ -261,12 +276,28 @@ impl EngineFilter {
 
 /// Filters for the nursery, which its engines inherit.
 pub(super) fn confine_nursery() -> Result<(), FilterError> {
+    apply_filter(&refuse_exec()?)?;
+    confine_host()
+}
+
+/// The filter that refuses to start programs, as a host of another language installs it.
+pub(super) fn exec_for_host() -> Result<String, FilterError> {
+    Ok(text(&refuse_exec()?))
+}
+
+fn refuse_exec() -> Result<BpfProgram, FilterError> {
+    program(any_arguments(EXEC), SeccompAction::Allow, refuse(libc::EPERM))
+}
+
+/// Filters for what the nursery starts: its own, but for starting one program.
+pub(super) fn confine_host() -> Result<(), FilterError> {
     for program in nursery_programs()? {
         apply_filter(&program)?;
     }
     Ok(())
 }
 
+/// Filters of the nursery, but for that of [`refuse_exec`].
 fn nursery_programs() -> Result<[BpfProgram; 3], FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
     let loose = (0..=SOCKET_KINDS).filter(|kind| !PAIRED.contains(kind));
@@ -335,7 +366,7 @@ impl AuditPrograms {
         Ok(Self {
             ahead: [unknown.clone(), killed.clone()],
             asks,
-            nursery: vec![refused, unknown, killed],
+            nursery: vec![refuse_exec()?, refused, unknown, killed],
             engine: vec![EngineFilter::new()?.program],
         })
     }
@@ -394,6 +425,21 @@ fn equals(argument: u8, value: u64) -> Result<SeccompRule, FilterError> {
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, FilterError> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
     Ok(SeccompRule::new(vec![condition])?)
+}
+
+/// A program in hexadecimal digits, each instruction as the kernel has it in memory.
+fn text(program: &BpfProgram) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(program.len() * 16);
+    for instruction in program {
+        let code = instruction.code.to_ne_bytes();
+        let constant = instruction.k.to_ne_bytes();
+        for byte in code.into_iter().chain([instruction.jt, instruction.jf]).chain(constant) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+    }
+    text
 }
 
 fn refuse(errno: i32) -> SeccompAction {

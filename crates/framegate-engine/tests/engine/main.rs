@@ -13,6 +13,7 @@ mod loading;
 mod messages;
 mod params;
 mod pictures;
+mod python;
 mod sandbox;
 mod states;
 mod support;
