@@ -42,6 +42,10 @@ libdlib-dev|module dlib-1|examples/foreign/dlib.cpp
 libblas-dev|module blas|dlib links it
 liblapack-dev|module lapack|dlib links it
 curl|curl|speaks HTTP to the program
+libgstreamer1.0-dev|module gstreamer-1.0|GStreamer: its elements as processors
+libgstreamer-plugins-base1.0-dev|module gstreamer-video-1.0|the same: pictures
+gstreamer1.0-plugins-good|file /usr/lib/*/gstreamer-1.0/libgsteffectv.so|elements that the tests use
+gstreamer1.0-plugins-bad|file /usr/lib/*/gstreamer-1.0/libgstzbar.so|the same: a reader of bar codes
 LIST
 }
 

@@ -10,11 +10,13 @@
 
 mod chain;
 mod clock;
+pub mod compile;
 pub mod confinement;
 mod engine;
 mod inbox;
 mod instance;
 pub mod intake;
+pub mod kit;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;
 pub mod limits;

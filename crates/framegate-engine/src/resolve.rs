@@ -1,10 +1,18 @@
 //! From a pipeline's text to loaded processors: [`resolve`] before the sandbox is on, [`load`] inside it.
 
-use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use framegate_wire::{Descriptor, PipelineSpec, Source, limits::PROCESSORS_MAX};
 
-use crate::library::{Image, Library, LoadError};
+use crate::{
+    compile::{CompileError, compile},
+    kit::Kit,
+    library::{Image, Library, LoadError},
+};
 
 /// Why a pipeline's processors cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -14,11 +22,14 @@ pub(crate) enum ResolveError {
     #[error("pipeline `{pipeline}` has {count} processors; it takes 1 to {PROCESSORS_MAX}")]
     Count { pipeline: String, count: usize },
     /// Nothing here runs it.
-    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so) it can")]
+    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so) and C and C++ files it can")]
     Unsupported(Source),
     /// A library cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A source does not become a library.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
 }
 
 /// A processor that is found but not loaded.
@@ -93,6 +104,7 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         return Err(ResolveError::Count { pipeline: pipeline.name.clone(), count });
     }
     let mut images: Vec<Rc<Image>> = Vec::new();
+    let mut kit = None;
     let mut prepared = Vec::with_capacity(count);
     for processor in &pipeline.processors {
         let params = processor.params.clone();
@@ -105,8 +117,12 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         let image = match images.iter().find(|image| image.path() == path) {
             Some(image) => Rc::clone(image),
             None => {
-                images.push(Rc::new(Image::copy(path)?));
-                Rc::clone(&images[images.len() - 1])
+                let image = Rc::new(match &processor.source {
+                    Source::Compiled(path) => compiled(path, &mut kit)?,
+                    _ => Image::copy(path)?,
+                });
+                images.push(Rc::clone(&image));
+                image
             }
         };
         // The folder holds its models and the libraries beside it.
@@ -114,6 +130,15 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         prepared.push(Prepared { program: PreparedProgram::Library(image), readable, params });
     }
     Ok(prepared)
+}
+
+/// A processor from its source. The kit is unpacked for the first one.
+fn compiled(source: &Path, kit: &mut Option<Kit>) -> Result<Image, ResolveError> {
+    let kit = match kit {
+        Some(kit) => kit,
+        None => kit.insert(Kit::unpack().map_err(CompileError::from)?),
+    };
+    Ok(Image::copy_as(&compile(source, kit)?, source)?)
 }
 
 /// Loads the processors, which runs their code for the first time.

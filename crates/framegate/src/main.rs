@@ -5,6 +5,7 @@
 
 mod doctor;
 mod failure;
+mod list;
 mod load;
 mod log;
 mod pipeline;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
-/// Run any algorithm, in C, C++ or Rust, on live video; results come back bound to the exact frame
+/// Run any algorithm, in C, C++, Rust, Python or GStreamer, on live video; results come back bound to the exact frame
 #[derive(Debug, Parser)]
 #[command(name = "framegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -41,6 +42,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Run a pipeline on a clip or an image, and print a result for every frame
     Run(run::RunArgs),
+    /// Show what is there without serving it
+    List(list::ListArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::Run(options)) => run::run(&options),
+        Some(Command::List(options)) => list::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

@@ -4,12 +4,15 @@ use framegate_abi as abi;
 use framegate_codec::Image;
 use framegate_wire::{
     Detection,
-    limits::{DETECTIONS_MAX, LABEL_BYTES_MAX, RESULT_DATA_BYTES_MAX},
+    limits::{DETECTIONS_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
 use super::drawing::DrawingError;
 use crate::limits::FRACTION_MAX;
+
+/// Fewer points enclose nothing.
+const OUTLINE_CORNERS_MIN: usize = 3;
 
 /// The result of one call so far.
 #[derive(Debug, Default)]
@@ -38,14 +41,14 @@ impl Report {
         self.is_frame_the_image = false;
     }
 
-    /// Adds a detection, or says why not. `label` is `None` when it was too long or not UTF-8.
+    /// Adds a detection, or says why not. `label` is `None` when it was not UTF-8.
     pub(super) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
         if self.detections.len() >= DETECTIONS_MAX {
             let text = format!("more than {DETECTIONS_MAX} detections in one frame");
             return self.refuse("too_many", abi::ERROR_LIMIT, text);
         }
         let Some(label) = label else {
-            let text = format!("a detection's label must be UTF-8 text of at most {LABEL_BYTES_MAX} bytes");
+            let text = "a detection's label must be UTF-8 text".to_owned();
             return self.refuse("bad_text", abi::ERROR_ARGUMENT, text);
         };
         if raw.keypoint_count > abi::KEYPOINTS_MAX {
@@ -78,6 +81,7 @@ impl Report {
             bbox: clipped(bbox),
             track: raw.track,
             keypoints: keypoints.iter().map(|point| [point.x, point.y, point.score.clamp(0.0, 1.0)]).collect(),
+            is_outline: raw.flags & abi::DETECTION_OUTLINE != 0 && keypoints.len() >= OUTLINE_CORNERS_MIN,
         });
         abi::OK
     }
@@ -166,7 +170,7 @@ mod tests {
             track: 0,
             keypoints: std::ptr::null(),
             keypoint_count: 0,
-            reserved: 0,
+            flags: 0,
         }
     }
 

@@ -22,7 +22,7 @@ use serde::de::IgnoredAny;
 use super::{drawing, report::Report};
 use crate::{
     instance::{Setting, Wanted},
-    library::bounded_text,
+    library::cut_text,
     random::Random,
 };
 
@@ -305,7 +305,7 @@ callbacks! {
             let count = raw.keypoint_count.min(abi::KEYPOINTS_MAX) as usize;
             let keypoints: &[abi::Keypoint] =
                 if raw.keypoints.is_null() { &[] } else { std::slice::from_raw_parts(raw.keypoints, count) };
-            let label = if raw.label.is_null() { Some(String::new()) } else { bounded_text(raw.label, LABEL_BYTES_MAX) };
+            let label = if raw.label.is_null() { Some(String::new()) } else { cut_text(raw.label, LABEL_BYTES_MAX) };
             (raw, label, keypoints)
         };
         report.add(&raw, label, keypoints)

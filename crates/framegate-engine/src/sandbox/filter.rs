@@ -94,8 +94,8 @@ const NURSERY_REFUSED: &[c_long] = &[
 
 /// Calls an engine may make with any arguments: memory, reading, waiting, threads, time, and asking about itself.
 const ALLOWED: &[c_long] = &[
-    // Memory. Executable mappings stay possible: late `dlopen`, and libraries that compile for the CPU they find.
-    libc::SYS_mmap,
+    // Memory; for `mmap` see `counted_mappings`. Executable mappings stay possible: late `dlopen`, and libraries that
+    // compile for the CPU they find.
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
@@ -225,6 +225,7 @@ impl EngineFilter {
         rules.insert(libc::SYS_openat, vec![flags_clear(2, OPEN_WRITES)?]);
         #[cfg(target_arch = "x86_64")]
         rules.insert(libc::SYS_open, vec![flags_clear(1, OPEN_WRITES)?]);
+        rules.insert(libc::SYS_mmap, counted_mappings()?);
         let thread = libc::CLONE_THREAD.cast_unsigned().into();
         rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         rules.insert(libc::SYS_prlimit64, vec![read_own_limit()?]);
@@ -338,6 +339,13 @@ pub(super) fn own_process(pid: u32) -> Result<BpfProgram, FilterError> {
     let other = |number| -> Result<_, FilterError> { Ok((number, vec![rule(0, SeccompCmpOp::Ne, pid.into())?])) };
     let rules = [other(libc::SYS_kill)?, other(libc::SYS_tgkill)?].into_iter().collect();
     program(rules, SeccompAction::Allow, refuse(libc::EPERM))
+}
+
+/// Mappings that count against the limit of memory. Anonymous memory to share does not, and nobody is left to share it
+/// with; neither does memory that grows downward, as only the kernel's own first stack does.
+fn counted_mappings() -> Result<Vec<SeccompRule>, FilterError> {
+    let without = |flags: libc::c_int| rule(3, SeccompCmpOp::MaskedEq(flags.cast_unsigned().into()), 0);
+    Ok(vec![without(libc::MAP_GROWSDOWN | libc::MAP_SHARED)?, without(libc::MAP_GROWSDOWN | libc::MAP_ANONYMOUS)?])
 }
 
 /// `prlimit64(0, resource, NULL, old)`.

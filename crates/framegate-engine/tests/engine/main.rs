@@ -5,6 +5,8 @@
 mod confinement;
 mod crashes;
 mod doctor;
+mod foreign;
 mod life;
 mod loading;
+mod sandbox;
 mod support;

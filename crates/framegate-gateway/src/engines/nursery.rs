@@ -14,7 +14,10 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::launcher::Request;
 
 /// Time a nursery has to load its processor: constructors of large libraries take seconds on a cold disk.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time from loading to the end of the trial: an engine has as much to be ready.
+pub(crate) const TRIAL_TIMEOUT: Duration = framegate_core::limits::READY_TIMEOUT;
 
 /// Time a nursery has to answer a request, which takes it a millisecond on a quiet machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,8 +53,12 @@ pub(crate) struct Nursery {
     pub(crate) ready: bool,
     /// Whether it is promised to an engine; only those that become one are.
     pub(crate) is_taken: bool,
-    /// Whether it was killed: it is of no use from then on.
+    /// Whether no engine may be asked of it any more.
     pub(crate) is_ending: bool,
+    /// Whether it ends as soon as its trial and its last engine have.
+    pub(crate) is_retired: bool,
+    /// Whether the trial of its processors is over.
+    pub(crate) is_tried: bool,
     pub(crate) fault: Option<String>,
     /// Engines asked for and not answered.
     unanswered: usize,
@@ -89,6 +96,8 @@ impl Nursery {
             ready: false,
             is_taken: false,
             is_ending: false,
+            is_retired: false,
+            is_tried: false,
             fault: None,
             unanswered: 0,
             since: Instant::now(),
@@ -122,6 +131,8 @@ impl Nursery {
         let waited = now.saturating_duration_since(self.since);
         if !self.ready && waited > LOAD_TIMEOUT {
             Some("loading the processor took more than a minute; its constructors must end")
+        } else if self.is_retired && !self.is_tried && waited > TRIAL_TIMEOUT {
+            Some("the trial of its processors does not end")
         } else if self.unanswered > 0 && waited > ANSWER_TIMEOUT {
             Some("the nursery does not answer")
         } else {

@@ -2,17 +2,20 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framegate_core::Now;
-use framegate_core::runner::Death;
+use framegate_core::runner::{Death, Snapshot};
 use framegate_core::session::Session;
-use framegate_wire::Counts;
+use framegate_wire::{Counts, View};
 use mio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::run_queue::{RunQueue, Sample};
 use super::{Refused, SessionReport, meter::Place};
+use crate::engines::costs::Costs;
+use crate::limits::SNAPSHOT_WAITERS_MAX;
 use crate::metrics::RestartReason;
 
 /// Answers waiting for a session to end, at the most: one page asks once.
@@ -34,7 +37,10 @@ pub(crate) struct Seat {
     pub(crate) restarts_counted: u64,
     pub(crate) hangs_counted: u64,
     pub(crate) engine_cpu_us_measured: Option<u64>,
+    refusals_counted: u64,
     closers: Vec<oneshot::Sender<Result<serde_json::Value, Refused>>>,
+    snapshot_waiters: Vec<(View, oneshot::Sender<Result<Snapshot, Refused>>)>,
+    costs: Option<Arc<Costs>>,
     _place: Place,
 }
 
@@ -70,7 +76,7 @@ pub(crate) struct Names {
 }
 
 impl Seat {
-    pub(crate) fn new(session: Session, names: Names, place: Place, now: Now) -> Self {
+    pub(crate) fn new(session: Session, names: Names, place: Place, costs: Option<Arc<Costs>>, now: Now) -> Self {
         Self {
             session,
             secret: names.secret,
@@ -85,7 +91,10 @@ impl Seat {
             restarts_counted: 0,
             hangs_counted: 0,
             engine_cpu_us_measured: None,
+            refusals_counted: 0,
             closers: Vec::new(),
+            snapshot_waiters: Vec::new(),
+            costs,
             _place: place,
         }
     }
@@ -104,6 +113,30 @@ impl Seat {
         for closer in self.closers.drain(..) {
             // Whoever asked may have gone; the summary is then nobody's.
             let _ = closer.send(Ok(summary.clone()));
+        }
+    }
+
+    /// Asks for a picture of the next frame; the answer follows with it. Whoever has given up waiting makes room.
+    pub(crate) fn want_snapshot(&mut self, view: Option<View>, answer: oneshot::Sender<Result<Snapshot, Refused>>) {
+        self.snapshot_waiters.retain(|(_, waiter)| !waiter.is_closed());
+        if self.snapshot_waiters.len() >= SNAPSHOT_WAITERS_MAX {
+            let _ = answer.send(Err(Refused::Busy));
+            return;
+        }
+        let view = self.session.want_snapshot(view);
+        self.snapshot_waiters.push((view, answer));
+    }
+
+    /// Hands out what the engine said to others than the page: pictures and what its processors cost.
+    fn hand_out(&mut self) {
+        if let Some(costs) = &self.costs {
+            self.session.take_times().for_each(|(processor, took_us)| costs.note(processor, took_us));
+        }
+        while let Some(snapshot) = self.session.take_snapshot() {
+            for (_, waiter) in self.snapshot_waiters.extract_if(.., |(view, _)| *view == snapshot.view) {
+                // Whoever asked may have gone; the picture is then for the others.
+                let _ = waiter.send(Ok(snapshot.clone()));
+            }
         }
     }
 
@@ -131,7 +164,9 @@ impl Seat {
             match engine.socket.read(buffer) {
                 Ok(0) => return EngineRead::Gone,
                 Ok(count) => {
-                    if let Err(error) = self.session.from_engine(now, &buffer[..count]) {
+                    let read = self.session.from_engine(now, &buffer[..count]);
+                    self.hand_out();
+                    if let Err(error) = read {
                         tracing::warn!(stream = %self.stream, %error, "an engine broke the rules and is ended");
                         return EngineRead::Gone;
                     }
@@ -204,6 +239,8 @@ impl Seat {
             crate::metrics::engine_restart(RestartReason::Crashed);
         }
         (self.restarts_counted, self.hangs_counted) = (restarts, hangs);
+        let refusals = self.session.runner().page_refusals();
+        crate::metrics::page_refusals(refusals - std::mem::replace(&mut self.refusals_counted, refusals));
     }
 }
 
@@ -242,7 +279,7 @@ mod tests {
         let (session, _) = Session::accept(config, &offer, now).expect("accepted");
         let text = String::new;
         let names = Names { secret: text(), ufrag: text(), stream: text(), pipeline: 0, pipeline_name: text() };
-        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), now)
+        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), None, now)
     }
 
     #[test]
