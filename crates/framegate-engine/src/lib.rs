@@ -24,6 +24,7 @@ pub mod limits;
 mod native;
 #[expect(unsafe_code, reason = "fork, signal handlers and descriptors by number")]
 pub mod nursery;
+pub mod offline;
 mod outbox;
 mod params;
 #[expect(unsafe_code, reason = "maps memory that processors see")]

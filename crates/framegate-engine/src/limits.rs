@@ -65,6 +65,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Beyond this a box or point is surely in pixels and not in fractions of the picture.
 pub const FRACTION_MAX: f32 = 4.0;
 
+/// Public name of a stream that is a file.
+pub const STREAM_DEFAULT: &str = "clip";
+
 /// Engines of one nursery: more would not find a core, and each costs the nursery two descriptors.
 pub const ENGINES_MAX: usize = 1024;
 

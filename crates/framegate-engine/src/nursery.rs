@@ -4,9 +4,11 @@
 //! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
 //! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
 
+pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
+mod fork;
 
 use std::{
     fs::File,
@@ -117,13 +119,7 @@ struct Ground {
 fn prepare(options: &Options) -> Result<Ground, Failure> {
     let parent = getppid();
     setpriority_process(None, NICE).map_err(|error| Failure::System("lowering the priority", error))?;
-    // SAFETY: no other thread exists yet that could read the environment.
-    unsafe {
-        // One core per engine: parallel are the engines themselves.
-        for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
-            std::env::set_var(name, "1");
-        }
-    }
+    sober();
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
     let prepared = resolve(&options.pipeline)?;
@@ -136,6 +132,14 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     Ok(Ground { loaded, filter, policy, reads })
 }
 
+/// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
+fn sober() {
+    for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, "1") };
+    }
+}
+
 /// What the pipeline may read, and what its processors need for themselves.
 fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
     let own = prepared.iter().flat_map(|processor| processor.readable.iter().cloned());
@@ -143,7 +147,7 @@ fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.
-fn take_stdin() -> Result<OwnedFd, Errno> {
+pub(crate) fn take_stdin() -> Result<OwnedFd, Errno> {
     let control = fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty())?;
     // SAFETY: both are descriptors of this process; what 0 was before lives on in `control`.

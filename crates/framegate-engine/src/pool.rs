@@ -1,11 +1,15 @@
 //! The memory pictures are converted into: one slot per engine, walled off by inaccessible pages.
 
+mod canvas;
+
 use std::ptr::NonNull;
 
 use rustix::{
     io::Errno,
     mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap},
 };
+
+pub(crate) use canvas::{Canvas, MappedCanvas};
 
 /// Alignment of every slot, in bytes: a cache line, and the widest vector registers.
 const ALIGNMENT: usize = 64;

@@ -164,6 +164,16 @@ fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(SESSION_FD) })
 }
 
+/// Leads standard output to where standard error goes, so that what a processor prints is seen and mixes with nothing.
+pub(super) fn silence_output() -> Result<(), Errno> {
+    // SAFETY: both are numbers of standard streams, which nobody owns.
+    if unsafe { libc::dup2(2, 1) } < 0 {
+        return Err(last_errno());
+    }
+    line_buffer_stdout();
+    Ok(())
+}
+
 fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(&descriptor, FREE_FD)
 }
@@ -195,7 +205,7 @@ pub(super) fn last_errno() -> Errno {
 }
 
 /// Ends the process without running exit handlers, which belong to the nursery or to threads that do not exist here.
-fn exit(code: i32) -> ! {
+pub(super) fn exit(code: i32) -> ! {
     // SAFETY: always safe to call.
     unsafe { libc::_exit(code) }
 }
