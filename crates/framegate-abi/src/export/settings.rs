@@ -308,7 +308,7 @@ impl Setting for String {
 ///         threshold: f64 = 0.5, range(0.0, 1.0), step(0.01), label("Threshold");
 ///         count: i32 = 8, range(1, 64), unit("boxes");
 ///         mode: framegate_abi::export::Choice = framegate_abi::export::Choice::of(&["fast", "exact"]);
-///         word: String = "hello", longest(64), group("Texts");
+///         word: String = "hello".to_owned(), longest(64), group("Texts");
 ///     }
 /// }
 /// assert_eq!(Settings::default().count, 8);
@@ -329,8 +329,7 @@ macro_rules! settings {
 
         impl ::core::default::Default for $name {
             fn default() -> Self {
-                #[allow(clippy::useless_conversion, reason = "texts are converted, numbers are not")]
-                Self { $($field: ::core::convert::Into::into($default),)* }
+                Self { $($field: $default,)* }
             }
         }
 

@@ -9,7 +9,7 @@ use framegate_wire::NurseryReply;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::{self, Received};
-use super::nursery::{Kind, LOAD_TIMEOUT, Nursery, NurseryProgram, TRIAL_TIMEOUT};
+use super::nursery::{Kind, Nursery, NurseryProgram, TRIAL_TIMEOUT, load_timeout};
 use super::registry::{PipelineEntry, ProcessorState, Registry};
 use crate::config::Config;
 use crate::media::PipelineReport;
@@ -51,7 +51,7 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
         format!("the engine program {} cannot be started: {error}", program.display())
     })?;
     let mut nursery = Guarded(nursery);
-    let mut deadline = Instant::now() + LOAD_TIMEOUT;
+    let mut deadline = Instant::now() + load_timeout(&entry.spec);
     let mut fault = None;
     loop {
         wait(&nursery.0.control, deadline).map_err(|error| match error.kind() {
