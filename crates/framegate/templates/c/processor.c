@@ -19,7 +19,7 @@ typedef struct motion {
 
 static const fg_param params[] = {{
     .id = "threshold", .label = "Threshold", .unit = "levels", .description = "Least change of a pixel that counts.",
-    .kind = FG_PARAM_INT, .min = 1, .max = 255, .number = 25,
+    .kind = FG_PARAM_INT, .min = 1, .max = 255, .number = 15,
 }};
 
 static int32_t set(fg_processor *processor, uint32_t index, const fg_param_value *value) {
@@ -28,7 +28,7 @@ static int32_t set(fg_processor *processor, uint32_t index, const fg_param_value
     return FG_OK;
 }
 
-static int changed(const motion *self, const fg_plane *picture, int left, int top) {
+static int moves(const motion *self, const fg_plane *picture, int left, int top) {
     int count = 0;
     for (int y = top; y < top + CELL; y++)
         for (int x = left; x < left + CELL; x++)
@@ -42,7 +42,7 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
     int moving = 0, left = WIDTH, top = HEIGHT, right = 0, bottom = 0;
     for (int y = 0; self->has_before && y < HEIGHT; y += CELL)
         for (int x = 0; x < WIDTH; x += CELL) {
-            if (!changed(self, picture, x, y)) continue;
+            if (!moves(self, picture, x, y)) continue;
             moving++;
             if (x < left) left = x;
             if (y < top) top = y;

@@ -10,7 +10,7 @@
 #include <vector>
 
 struct Motion : fg::Processor {
-    fg::Param<int> threshold{*this, "threshold", 25,
+    fg::Param<int> threshold{*this, "threshold", 15,
                              fg::range(1, 255).label("Threshold").unit("levels").description(
                                  "Least change of a pixel that counts.")};
 
@@ -20,7 +20,7 @@ struct Motion : fg::Processor {
         int moving = 0, left = WIDTH, top = HEIGHT, right = 0, bottom = 0;
         for (int y = 0; !before_.empty() && y < HEIGHT; y += CELL)
             for (int x = 0; x < WIDTH; x += CELL) {
-                if (!changed(frame, x, y)) continue;
+                if (!moves(frame, x, y)) continue;
                 moving++;
                 left = std::min(left, x);
                 top = std::min(top, y);
@@ -38,7 +38,7 @@ struct Motion : fg::Processor {
     // Pictures that are wanted, and squares that move or do not.
     enum { WIDTH = 160, HEIGHT = 120, CELL = 8 };
 
-    bool changed(const fg::Frame &frame, int left, int top) const {
+    bool moves(const fg::Frame &frame, int left, int top) const {
         const int least = threshold;
         int count = 0;
         for (int y = top; y < top + CELL; y++) {

@@ -11,7 +11,7 @@ class Motion:
     """Draws a box around what moves."""
 
     threshold: int = framegate.Param(
-        25, ge=1, le=255, label="Threshold", unit="levels", description="Least change of a pixel that counts."
+        15, ge=1, le=255, label="Threshold", unit="levels", description="Least change of a pixel that counts."
     )
 
     def __init__(self, stream: framegate.Stream) -> None:

@@ -12,7 +12,7 @@ const CELL: usize = 8;
 framegate_abi::settings! {
     /// What people can change.
     struct Settings {
-        threshold: i32 = 25, range(1, 255), label("Threshold"), unit("levels"),
+        threshold: i32 = 15, range(1, 255), label("Threshold"), unit("levels"),
             description("Least change of a pixel that counts.");
     }
 }
@@ -46,7 +46,7 @@ impl Processor for Motion {
         let mut moving = Vec::new();
         if !before.is_empty() {
             for y in (0..HEIGHT).step_by(CELL) {
-                moving.extend((0..WIDTH).step_by(CELL).filter(|x| self.changed(&before, *x, y)).map(|x| (x, y)));
+                moving.extend((0..WIDTH).step_by(CELL).filter(|x| self.moves(&before, *x, y)).map(|x| (x, y)));
             }
         }
         let (xs, ys) = (|| moving.iter().map(|(x, _)| *x), || moving.iter().map(|(_, y)| *y));
@@ -60,7 +60,7 @@ impl Processor for Motion {
 
 impl Motion {
     /// Whether a quarter of a square has changed.
-    fn changed(&self, before: &[u8], left: usize, top: usize) -> bool {
+    fn moves(&self, before: &[u8], left: usize, top: usize) -> bool {
         let place = (top..top + CELL).flat_map(|y| (left..left + CELL).map(move |x| y * WIDTH + x));
         let is_changed = |at: &usize| i32::from(self.before[*at].abs_diff(before[*at])) >= self.settings.threshold;
         place.filter(is_changed).count() >= CELL * CELL / 4
