@@ -223,8 +223,7 @@ impl Remote {
                 keypoint_count: u32::try_from(keypoints.len()).unwrap_or(u32::MAX),
                 flags: if is_outline { abi::DETECTION_OUTLINE } else { 0 },
             };
-            let label = (label.len() <= LABEL_BYTES_MAX).then_some(label);
-            if self.report.add(&raw, label, &keypoints) < 0 {
+            if self.report.add(&raw, Some(cut(&label, LABEL_BYTES_MAX).to_owned()), &keypoints) < 0 {
                 return;
             }
         }
