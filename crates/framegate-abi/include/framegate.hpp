@@ -40,6 +40,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -129,6 +130,12 @@ class Host {
 
     // Folder of the processor's file: readable, for its models.
     std::string folder() const { return raw_->folder ? raw_->folder : ""; }
+    // Path of a file beside the processor's, such as a model; throws when it is not there.
+    std::string file(const std::string &name) const {
+        const std::string path = folder() + "/" + name;
+        if (!std::ifstream(path)) throw std::runtime_error(path + " is missing or not readable; put it there");
+        return path;
+    }
     // Name of the stream.
     std::string stream() const { return raw_->stream ? raw_->stream : ""; }
 
@@ -255,18 +262,7 @@ class Result {
     // Adds something found, at most 256 a frame.
     void box(const std::string &label, double score, const Rect &at, const std::vector<Keypoint> &keypoints = {},
              std::uint64_t track = 0) {
-        fg_detection found{};
-        found.struct_size = sizeof found;
-        found.score = static_cast<float>(score);
-        found.label = label.empty() ? nullptr : label.c_str();
-        found.x = at.x;
-        found.y = at.y;
-        found.w = at.w;
-        found.h = at.h;
-        found.track = track;
-        found.keypoints = keypoints.empty() ? nullptr : keypoints.data();
-        found.keypoint_count = static_cast<std::uint32_t>(keypoints.size());
-        taken(raw_->detection(raw_, &found), "box `" + label + "`");
+        add(label, score, at, keypoints, track, 0);
     }
     void box(const std::string &label, double score, const PixelRect &at, const std::vector<Keypoint> &keypoints = {},
              std::uint64_t track = 0) {
@@ -276,6 +272,25 @@ class Result {
     template <typename T>
     void box(const std::string &label, double score, const cv::Rect_<T> &at,
              const std::vector<Keypoint> &keypoints = {}, std::uint64_t track = 0);
+
+    // Adds something found by the corners of its outline, 3 to 64, made by keypoint(); its box is the smallest around
+    // them.
+    void outline(const std::string &label, double score, const std::vector<Keypoint> &corners,
+                 std::uint64_t track = 0) {
+        if (corners.size() < 3) throw Refused("outline `" + label + "`: it has fewer than 3 corners");
+        float left = corners[0].x, top = corners[0].y, right = left, bottom = top;
+        for (const Keypoint &corner : corners) {
+            left = corner.x < left ? corner.x : left;
+            top = corner.y < top ? corner.y : top;
+            right = corner.x > right ? corner.x : right;
+            bottom = corner.y > bottom ? corner.y : bottom;
+        }
+        add(label, score, {left, top, right - left, bottom - top}, corners, track, FG_DETECTION_OUTLINE);
+    }
+    // The same for cv::Point and cv::Point2f, in pixels. Needs framegate/cv.hpp.
+    template <typename T>
+    void outline(const std::string &label, double score, const std::vector<cv::Point_<T>> &corners,
+                 std::uint64_t track = 0);
 
     // Pixels of the frame as fractions.
     Rect fractions(const PixelRect &at) const {
@@ -329,6 +344,22 @@ class Result {
     const fg_out *raw() const { return raw_; }
 
   private:
+    void add(const std::string &label, double score, const Rect &at, const std::vector<Keypoint> &keypoints,
+             std::uint64_t track, std::uint32_t flags) {
+        fg_detection found{};
+        found.struct_size = sizeof found;
+        found.score = static_cast<float>(score);
+        found.label = label.empty() ? nullptr : label.c_str();
+        found.x = at.x;
+        found.y = at.y;
+        found.w = at.w;
+        found.h = at.h;
+        found.track = track;
+        found.keypoints = keypoints.empty() ? nullptr : keypoints.data();
+        found.keypoint_count = static_cast<std::uint32_t>(keypoints.size());
+        found.flags = flags;
+        taken(raw_->detection(raw_, &found), "detection `" + label + "`");
+    }
     const fg_out_image *images() const {
         return static_cast<const fg_out_image *>(raw_->get_extension(raw_, FG_EXT_IMAGE));
     }

@@ -166,7 +166,7 @@ impl Chain {
     pub(crate) fn set_params(&mut self, values: &[NamedValue]) -> (Vec<NamedValue>, Vec<RefusedValue>) {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for value in values {
-            if let Err(SetError::Value(text) | SetError::Processor(text)) = self.set_param(value) {
+            if let Err(text) = self.set_param(value) {
                 refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
             }
             if let Some(present) = self.present_value(value)
@@ -178,18 +178,22 @@ impl Chain {
         (taken, refused)
     }
 
-    fn set_param(&mut self, value: &NamedValue) -> Result<(), SetError> {
-        let count = self.members.len();
-        let member = usize::try_from(value.processor).ok().and_then(|place| self.members.get_mut(place));
-        let member = member.ok_or_else(|| {
-            SetError::Value(format!("there is no processor number {}; the pipeline has {count}", value.processor))
+    fn set_param(&mut self, value: &NamedValue) -> Result<(), String> {
+        let (place, index, parsed) = self.parse_param(value)?;
+        self.members[place].set(index, parsed)
+    }
+
+    /// Finds the parameter and reads its value: the place of its processor, its own place there, and the value.
+    fn parse_param(&self, value: &NamedValue) -> Result<(usize, usize, ParamValue), String> {
+        let NamedValue { processor, id, json } = value;
+        let place = usize::try_from(*processor).ok().filter(|place| *place < self.members.len());
+        let place = place.ok_or_else(|| {
+            format!("there is no processor number {processor}; the pipeline has {}", self.members.len())
         })?;
-        let params = &member.info.params;
-        let index = params.iter().position(|param| param.id == value.id).ok_or_else(|| {
-            SetError::Value(format!("it has no parameter `{}`; {}", value.id, opening::names_of(params)))
-        })?;
-        let parsed = params::parse(&params[index], &value.json).map_err(SetError::Value)?;
-        member.set(index, parsed).map_err(SetError::Processor)
+        let params = &self.members[place].info.params;
+        let index = params.iter().position(|param| param.id == *id);
+        let index = index.ok_or_else(|| format!("it has no parameter `{id}`; {}", opening::names_of(params)))?;
+        Ok((place, index, params::parse(&params[index], json)?))
     }
 
     fn present_value(&self, asked: &NamedValue) -> Option<NamedValue> {
@@ -262,19 +266,12 @@ impl Chain {
     }
 }
 
-/// Why a value was not taken.
-#[derive(Debug)]
-enum SetError {
-    /// There is no such parameter, or it does not take such a value.
-    Value(String),
-    /// The processor refused a value that is right in itself.
-    Processor(String),
-}
-
 impl Member {
     fn set(&mut self, index: usize, value: ParamValue) -> Result<(), String> {
         let param = &mut self.info.params[index];
-        self.instance.set_param(index, &value).map_err(|reason| format!("`{}`: {reason}", param.id))?;
+        self.instance
+            .set_param(index, &value)
+            .map_err(|reason| format!("`{}` is {}; {reason}", param.id, params::to_json(&value)))?;
         param.value = value;
         Ok(())
     }

@@ -93,7 +93,7 @@ fn serve(mut inbox: Inbox, outbox: &Arc<Outbox>, loaded: &Loaded) -> Result<(), 
         area_max: open.area_max,
         outbox,
         intake,
-        states: States::new(chain.has_state(), now_ns()),
+        states: States::new(chain.has_state()),
         chain,
         snapshots: Snapshots::default(),
         has_returned_image: false,
@@ -202,7 +202,7 @@ impl Engine<'_> {
             self.send_stats()?;
             self.outbox.flush()?;
         }
-        if units > 0 && self.states.is_due(now_ns()) {
+        if units > 0 && self.states.is_due() {
             self.busy(|engine| engine.states.save(&mut engine.chain, engine.outbox))?;
             self.outbox.flush()?;
         }

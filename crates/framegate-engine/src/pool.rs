@@ -1,12 +1,16 @@
 //! The memory pictures are converted into: one slot per engine, walled off by inaccessible pages. One that Python
 //! processors see is shared with their process.
 
+mod canvas;
+
 use std::{os::fd::OwnedFd, ptr::NonNull};
 
 use rustix::{
     io::Errno,
     mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
 };
+
+pub(crate) use canvas::{Canvas, MappedCanvas};
 
 /// Alignment of every slot, in bytes: a cache line, and the widest vector registers.
 const ALIGNMENT: usize = 64;

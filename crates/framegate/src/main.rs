@@ -8,6 +8,8 @@ mod failure;
 mod list;
 mod load;
 mod log;
+mod pipeline;
+mod run;
 mod serve;
 
 use std::io::Write as _;
@@ -40,6 +42,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Show what is there without serving it
     List(list::ListArgs),
+    /// Run a pipeline on a clip or an image, and print a result for every frame
+    Run(run::RunArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::List(options)) => list::run(&options),
+        Some(Command::Run(options)) => run::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use framegate_codec::Converter;
 use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
 
-use super::{Chain, Member, SetError, memory::Memory};
+use super::{Chain, Member, memory::Memory};
 use crate::{
     bridge::{
         Bridge,
@@ -69,6 +69,14 @@ pub(crate) enum ChainError {
     Infos { pipeline: String, bytes: usize },
 }
 
+/// What a parameter shall be when a chain opens.
+struct Wish {
+    /// Its default, or what the pipeline says.
+    value: ParamValue,
+    /// What the page had set.
+    of_page: Option<ParamValue>,
+}
+
 impl Chain {
     /// Makes the instances, sets their parameters, and gives them their states.
     ///
@@ -114,12 +122,7 @@ impl Chain {
             data: Vec::new(),
         };
         chain.check_size()?;
-        for (place, processor) in (0..).zip(&loaded.processors) {
-            for (id, json) in &processor.params {
-                chain.open_param(&NamedValue { processor: place, id: id.clone(), json: json.clone() })?;
-            }
-        }
-        chain.open_params(opening.params)?;
+        chain.set_all(loaded, opening.params)?;
         chain.start()?;
         chain.load_state(opening.states);
         chain.follow_wants();
@@ -135,39 +138,51 @@ impl Chain {
         Ok(())
     }
 
-    /// Values that a page had set before: one that the processor itself refuses now is told and left.
-    fn open_params(&mut self, values: &[NamedValue]) -> Result<(), ChainError> {
+    /// Sets each parameter of each processor once, in their order: to what the page had set, else to what the pipeline says,
+    /// else to its default. A value of the page that the processor itself refuses now is told and left.
+    fn set_all(&mut self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<(), ChainError> {
+        let wishes = self.wishes(loaded, of_page)?;
         let mut refused = Vec::new();
-        for value in values {
-            match self.set_param(value) {
-                Ok(()) => {}
-                Err(SetError::Value(text)) => return Err(self.param_error(value, text)),
-                Err(SetError::Processor(text)) => {
-                    refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+        for (place, wishes) in (0..).zip(wishes) {
+            for (index, Wish { value, of_page }) in wishes.into_iter().enumerate() {
+                if let Some(newer) = of_page {
+                    let Err(text) = self.members[place].set(index, newer) else { continue };
+                    self.outbox.log(LogLevel::Warn, &text);
+                    let id = self.members[place].info.params[index].id.clone();
+                    refused.push(RefusedValue { processor: u32::try_from(place).unwrap_or(u32::MAX), id, text });
                 }
+                self.members[place].set(index, value).map_err(|text| self.param_error(place, text))?;
             }
         }
         if !refused.is_empty() {
-            for RefusedValue { text, .. } in &refused {
-                self.outbox.log(LogLevel::Warn, text);
-            }
             // A failing socket is noticed by the engine's loop, which ends the engine.
             let _ = self.outbox.push(&FromEngine::Params { id: 0, values: Vec::new(), refused }, &[]);
         }
         Ok(())
     }
 
-    /// A value of the pipeline: the processor is not run without it.
-    fn open_param(&mut self, value: &NamedValue) -> Result<(), ChainError> {
-        match self.set_param(value) {
-            Ok(()) => Ok(()),
-            Err(SetError::Value(text) | SetError::Processor(text)) => Err(self.param_error(value, text)),
+    /// What each parameter shall be, checked but for what the processors themselves refuse.
+    fn wishes(&self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<Vec<Vec<Wish>>, ChainError> {
+        let default = |param: &Param| Wish { value: param.default.clone(), of_page: None };
+        let defaults = |member: &Member| member.info.params.iter().map(default).collect();
+        let mut wishes: Vec<Vec<Wish>> = self.members.iter().map(defaults).collect();
+        let error = |processor: u32, text| self.param_error(usize::try_from(processor).unwrap_or(usize::MAX), text);
+        for (processor, of_pipeline) in (0..).zip(&loaded.processors) {
+            for (id, json) in &of_pipeline.params {
+                let value = NamedValue { processor, id: id.clone(), json: json.clone() };
+                let (place, index, parsed) = self.parse_param(&value).map_err(|text| error(processor, text))?;
+                wishes[place][index].value = parsed;
+            }
         }
+        for value in of_page {
+            let (place, index, parsed) = self.parse_param(value).map_err(|text| error(value.processor, text))?;
+            wishes[place][index].of_page = Some(parsed);
+        }
+        Ok(wishes)
     }
 
-    fn param_error(&self, value: &NamedValue, text: String) -> ChainError {
-        let member = usize::try_from(value.processor).ok().and_then(|place| self.members.get(place));
-        let processor = member.map_or_else(|| value.processor.to_string(), |member| member.name.clone());
+    fn param_error(&self, place: usize, text: String) -> ChainError {
+        let processor = self.members.get(place).map_or_else(|| place.to_string(), |member| member.name.clone());
         ChainError::Param { pipeline: self.pipeline.clone(), processor, text }
     }
 

@@ -7,6 +7,7 @@ mod confinement;
 mod crashes;
 mod doctor;
 mod foreign;
+mod gst;
 mod life;
 mod loading;
 mod messages;

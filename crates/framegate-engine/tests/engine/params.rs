@@ -81,7 +81,7 @@ fn values_of_every_kind_are_set_between_frames() {
     let (mut nursery, _folder) = Nursery::of(&EACH_KIND.source());
     let mut engine = nursery.fork_with(1, &[value("ink", "\"#000102\"")], &[]);
     let units = clip(64, 64, 2);
-    assert_eq!(engine.process(1, &units[0]).1, "[0,0,0,0,\"unset\",258]", "only what differs is set");
+    assert_eq!(engine.process(1, &units[0]).1, "[1,3,0.5,1,\"hi\",258]", "each was set once");
     let values =
         [("flip", "false"), ("count", "5"), ("threshold", "0.75"), ("mode", "\"fast\""), ("title", "\"gr\u{fc}n\"")];
     let values = values.map(|(id, json)| value(id, json));
@@ -106,13 +106,13 @@ fn wrong_values_never_reach_the_processor_and_the_old_ones_stay() {
         texts,
         [
             "`threshold` is 2.5; it takes 0 to 1",
-            "`threshold`: the processor refused it with FG_ERROR_UNSUPPORTED (-3)",
+            "`threshold` is 0.25; the processor refused it with FG_ERROR_UNSUPPORTED (-3)",
             "`count` is 4; it takes 1 to 9, whole, in steps of 2",
             "it has no parameter `nothing`; it has `flip`, `count`, `threshold`, `mode`, `title`, `ink`",
             "there is no processor number 4; the pipeline has 1",
         ]
     );
-    assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[0,0,0.75,0,\"unset\",0]");
+    assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[1,3,0.75,1,\"hi\",1.67444e+07]");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn wrong_values_of_a_pipeline_are_a_fault_that_says_where() {
         (
             "threshold",
             "0.25",
-            "pipeline `test`, processor `test`: `threshold`: the processor refused it with FG_ERROR_",
+            "pipeline `test`, processor `test`: `threshold` is 0.25; the processor refused it with FG_ERROR_",
         ),
         ("treshold", "1", "pipeline `test`, processor `test`: it has no parameter `treshold`; it has `flip`,"),
     ] {
@@ -145,7 +145,7 @@ fn values_of_a_page_that_the_processor_refuses_later_are_left() {
         _ => None,
     });
     assert_eq!((refused.len(), refused[0].id.as_str()), (1, "threshold"));
-    assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[0,9,0,0,\"unset\",0]");
+    assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[1,9,0.5,1,\"hi\",1.67444e+07]");
     let mut engine = nursery.fork_with(1, &[value("threshold", "7")], &[]);
     assert!(engine.fault().ends_with("`threshold` is 7; it takes 0 to 1"));
 }
