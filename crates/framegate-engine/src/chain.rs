@@ -7,7 +7,7 @@ mod frame;
 mod memory;
 mod opening;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, rc::Rc, sync::Arc};
 
 use framegate_abi as abi;
 use framegate_codec::{Converter, Image, Layout, Picture};
@@ -19,6 +19,7 @@ use framegate_wire::{
 use serde::de::IgnoredAny;
 
 use crate::{
+    bridge::Bridge,
     clock::{now_ns, us_between},
     instance::{Instance, Refusal, Said, Wanted},
     intake::Call,
@@ -39,6 +40,8 @@ pub(crate) struct Chain {
     wanted: Result<Wanted, String>,
     converter: Converter,
     memory: Memory,
+    /// To the process of those processors that run in another one.
+    bridge: Option<Rc<Bridge>>,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -250,6 +253,11 @@ impl Chain {
                 self.outbox.log(LogLevel::Warn, &text);
             }
         }
+    }
+
+    /// The bridge to another process, if processors run there.
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        self.bridge.as_deref()
     }
 
     /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.

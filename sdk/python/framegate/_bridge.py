@@ -182,17 +182,17 @@ class Session:
         frame.writable, frame.resumed = is_writable, bool(flags & RESUMED)
         frame.size_changed, frame.image_wanted = bool(flags & SIZE_CHANGED), bool(flags & IMAGE_WANTED)
         del views
-        answer = self._run(processor, frame)
+        answer = self._run(processor, frame, (width, height))
         del frame
         # Before the answer, so that the engine reads the warning with it.
         if sys.getrefcount(bases[0]) > references:
             self._warn_of_kept(processor)
         self._transmit(answer)
 
-    def _run(self, processor: int, frame: Frame) -> bytes:
+    def _run(self, processor: int, frame: Frame, size: tuple[int, int]) -> bytes:
         """Runs the processor; the packet of what came of it."""
         try:
-            said = encode(self._instances[processor].process(frame), frame.size)
+            said = encode(self._instances[processor].process(frame), size)
             image = self._image(said, frame)
         except Refusal as refusal:
             return self._refusal(processor, refusal.code, refusal.text)

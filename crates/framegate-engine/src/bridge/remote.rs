@@ -263,7 +263,7 @@ impl Remote {
     }
 
     fn ask(&self, request: &[u8]) -> Result<Answer, Gone> {
-        self.bridge.ask(self.number as usize, request)
+        self.bridge.ask(request)
     }
 
     /// Asks for something that is done or refused.

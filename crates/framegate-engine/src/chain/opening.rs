@@ -119,6 +119,7 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            bridge,
             data: Vec::new(),
         };
         chain.check_size()?;

@@ -1,9 +1,9 @@
 //! `isolation = "shared"`: one process for all streams.
 
-use framegate_wire::{ExitKind, Isolation, NurseryReply, Status};
+use framegate_wire::{ExitKind, Isolation, NurseryReply, PipelineSpec, Status};
 
 use super::support::Python;
-use crate::support::clip;
+use crate::support::{Folder, Nursery, clip, level_1, pipeline};
 
 fn shared(source: &str) -> Python {
     Python::with(source, |spec| spec.isolation = Isolation::Shared, &[])
@@ -105,4 +105,13 @@ fn a_shared_process_that_hangs_is_replaced() {
     exits(&mut python, 2);
     let mut next = python.nursery.fork_ready();
     assert_ne!(next.process(1, &units[0]).1, pid);
+}
+
+#[test]
+fn a_pipeline_of_libraries_cannot_be_shared_and_says_so() {
+    let folder = Folder::new();
+    let library = folder.compile("test", &level_1("", "return FG_NO_RESULT;"), &[]);
+    let spec = PipelineSpec { isolation: Isolation::Shared, ..pipeline(&library) };
+    let text = Nursery::start_pipeline(&spec, &[]).fault();
+    assert!(text.contains("pipeline `test`: isolation = \"shared\"") && text.contains("leave the line out"), "{text}");
 }
