@@ -8,7 +8,7 @@ mod guard;
 mod memory;
 mod opening;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, rc::Rc, sync::Arc};
 
 use framegate_abi as abi;
 use framegate_codec::{Converter, Image, Layout, Picture};
@@ -20,6 +20,7 @@ use framegate_wire::{
 use serde::de::IgnoredAny;
 
 use crate::{
+    bridge::Bridge,
     clock::{now_ns, us_between},
     instance::{Instance, Refusal, Said, Wanted},
     intake::Call,
@@ -43,6 +44,8 @@ pub(crate) struct Chain {
     memory: Memory,
     /// Whether each frame has memory of its own that faults when it is used against the rules: in `check`.
     is_guarded: bool,
+    /// To the process of those processors that run in another one.
+    bridge: Option<Rc<Bridge>>,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -268,6 +271,11 @@ impl Chain {
                 self.outbox.log(LogLevel::Warn, &text);
             }
         }
+    }
+
+    /// The bridge to another process, if processors run there.
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        self.bridge.as_deref()
     }
 
     /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.

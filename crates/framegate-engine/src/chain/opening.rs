@@ -120,6 +120,7 @@ impl Chain {
             converter: Converter::new(),
             memory,
             is_guarded: false,
+            bridge,
             data: Vec::new(),
         };
         chain.check_size()?;
