@@ -40,6 +40,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <initializer_list>
 #include <limits>
 #include <memory>
@@ -129,6 +130,12 @@ class Host {
 
     // Folder of the processor's file: readable, for its models.
     std::string folder() const { return raw_->folder ? raw_->folder : ""; }
+    // Path of a file beside the processor's, such as a model; throws when it is not there.
+    std::string file(const std::string &name) const {
+        const std::string path = folder() + "/" + name;
+        if (!std::ifstream(path)) throw std::runtime_error(path + " is missing or not readable; put it there");
+        return path;
+    }
     // Name of the stream.
     std::string stream() const { return raw_->stream ? raw_->stream : ""; }
 
@@ -255,18 +262,7 @@ class Result {
     // Adds something found, at most 256 a frame.
     void box(const std::string &label, double score, const Rect &at, const std::vector<Keypoint> &keypoints = {},
              std::uint64_t track = 0) {
-        fg_detection found{};
-        found.struct_size = sizeof found;
-        found.score = static_cast<float>(score);
-        found.label = label.empty() ? nullptr : label.c_str();
-        found.x = at.x;
-        found.y = at.y;
-        found.w = at.w;
-        found.h = at.h;
-        found.track = track;
-        found.keypoints = keypoints.empty() ? nullptr : keypoints.data();
-        found.keypoint_count = static_cast<std::uint32_t>(keypoints.size());
-        taken(raw_->detection(raw_, &found), "box `" + label + "`");
+        add(label, score, at, keypoints, track, 0);
     }
     void box(const std::string &label, double score, const PixelRect &at, const std::vector<Keypoint> &keypoints = {},
              std::uint64_t track = 0) {
@@ -276,6 +272,25 @@ class Result {
     template <typename T>
     void box(const std::string &label, double score, const cv::Rect_<T> &at,
              const std::vector<Keypoint> &keypoints = {}, std::uint64_t track = 0);
+
+    // Adds something found by the corners of its outline, 3 to 64, made by keypoint(); its box is the smallest around
+    // them.
+    void outline(const std::string &label, double score, const std::vector<Keypoint> &corners,
+                 std::uint64_t track = 0) {
+        if (corners.size() < 3) throw Refused("outline `" + label + "`: it has fewer than 3 corners");
+        float left = corners[0].x, top = corners[0].y, right = left, bottom = top;
+        for (const Keypoint &corner : corners) {
+            left = corner.x < left ? corner.x : left;
+            top = corner.y < top ? corner.y : top;
+            right = corner.x > right ? corner.x : right;
+            bottom = corner.y > bottom ? corner.y : bottom;
+        }
+        add(label, score, {left, top, right - left, bottom - top}, corners, track, FG_DETECTION_OUTLINE);
+    }
+    // The same for cv::Point and cv::Point2f, in pixels. Needs framegate/cv.hpp.
+    template <typename T>
+    void outline(const std::string &label, double score, const std::vector<cv::Point_<T>> &corners,
+                 std::uint64_t track = 0);
 
     // Pixels of the frame as fractions.
     Rect fractions(const PixelRect &at) const {
@@ -329,6 +344,22 @@ class Result {
     const fg_out *raw() const { return raw_; }
 
   private:
+    void add(const std::string &label, double score, const Rect &at, const std::vector<Keypoint> &keypoints,
+             std::uint64_t track, std::uint32_t flags) {
+        fg_detection found{};
+        found.struct_size = sizeof found;
+        found.score = static_cast<float>(score);
+        found.label = label.empty() ? nullptr : label.c_str();
+        found.x = at.x;
+        found.y = at.y;
+        found.w = at.w;
+        found.h = at.h;
+        found.track = track;
+        found.keypoints = keypoints.empty() ? nullptr : keypoints.data();
+        found.keypoint_count = static_cast<std::uint32_t>(keypoints.size());
+        found.flags = flags;
+        taken(raw_->detection(raw_, &found), "detection `" + label + "`");
+    }
     const fg_out_image *images() const {
         return static_cast<const fg_out_image *>(raw_->get_extension(raw_, FG_EXT_IMAGE));
     }
@@ -568,7 +599,7 @@ class Processor {
     // A parameter has a new value; what it throws refuses the value, and the one before stays.
     virtual void changed(const Setting &setting) { static_cast<void>(setting); }
 
-    // Override both to let a new process go on where one that died stopped. save is called about once a second, for at
+    // Override both, in public, to let a new process go on where one that died stopped. save is called about once a second, for at
     // most 256 KiB; empty: nothing to keep. load gets what save of format `version` wrote; what it throws refuses it.
     virtual Bytes save() { return {}; }
     virtual void load(std::uint32_t version, const Bytes &bytes) {
@@ -578,7 +609,7 @@ class Processor {
     // Of the format that save writes.
     virtual std::uint32_t state_version() const { return 1; }
 
-    // Override to get messages of the page, JSON of at most 16 KiB; what it throws refuses the message.
+    // Override, in public, to get messages of the page, JSON of at most 16 KiB; what it throws refuses the message.
     virtual void receive(std::string_view json) { static_cast<void>(json); }
 
     // framegate's side; not yet in the constructor, which may take it as its argument.
@@ -614,21 +645,33 @@ template <class Call, class Tell> std::int32_t guarded(Call &&call, Tell &&tell)
     return FG_ERROR;
 }
 
+// Whether a class, or one between it and Processor, overrides save and receive. A function that only has the name does
+// not count.
+template <class C> constexpr bool overrides(Bytes (C::*)()) { return !std::is_same_v<C, Processor>; }
+template <class C> constexpr bool overrides(void (C::*)(std::string_view)) { return !std::is_same_v<C, Processor>; }
+template <class T> constexpr auto saves(std::nullptr_t) -> decltype(overrides(&T::save)) { return overrides(&T::save); }
+template <class T> constexpr bool saves(const void *) { return false; }
+template <class T> constexpr auto receives(std::nullptr_t) -> decltype(overrides(&T::receive)) {
+    return overrides(&T::receive);
+}
+template <class T> constexpr bool receives(const void *) { return false; }
+
 // One object of the author's class behind the C interface.
 template <class T> struct Instance {
     static_assert(std::is_base_of_v<Processor, T>, "FRAMEGATE_PROCESSOR takes a class derived from fg::Processor");
     static_assert(!std::is_abstract_v<T>,
                   "the processor is abstract: it needs `void process(fg::Frame &, fg::Result &) override`");
 
-    static constexpr bool has_state = !std::is_same_v<decltype(&T::save), Bytes (Processor::*)()>;
-    static constexpr bool has_messages = !std::is_same_v<decltype(&T::receive), void (Processor::*)(std::string_view)>;
+    static constexpr bool has_state = saves<T>(nullptr);
+    static constexpr bool has_messages = receives<T>(nullptr);
 
     fg_processor table{};
     fg_params params{};
     fg_state state{};
     fg_message message{};
     std::vector<fg_param> described;
-    std::unique_ptr<T> processor;
+    // By its base: functions of the author's that only have the same names are not meant.
+    std::unique_ptr<Processor> processor;
     Host host;
     Bytes saved;
 
@@ -654,7 +697,7 @@ template <class T> struct Instance {
         message.receive = receive;
     }
 
-    static std::unique_ptr<T> make(const Host &host) {
+    static std::unique_ptr<Processor> make(const Host &host) {
         if constexpr (std::is_constructible_v<T, const Host &>) return std::make_unique<T>(host);
         else return std::make_unique<T>();
     }

@@ -27,6 +27,7 @@ mod mux;
 pub mod number_bar;
 mod overlay;
 mod picture;
+mod planar;
 mod random;
 #[doc(hidden)]
 pub mod reference;
@@ -43,6 +44,7 @@ pub use media::{MEDIA_RATE_HZ, Media, MediaError, MediaInfo, MediaStep};
 pub use mux::{VideoError, VideoFile, VideoFormat};
 pub use overlay::{Mark, draw_marks};
 pub use picture::{I420Image, Matrix, Picture, PlaneRef, Range};
+pub use planar::{copy_i420, i420_in, image_to_i420};
 pub use scene::{Numbering, Scene, SceneKind};
 
 /// Loads and initialises the codec libraries: call once in a nursery, so that forked engines share what it built.

@@ -1,5 +1,10 @@
 //! The clocks of an engine.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The time processors see through `fg.clock/1`.
@@ -7,6 +12,8 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 pub(crate) enum Clock {
     /// The machine's.
     Live,
+    /// A clip's: nanoseconds from its first picture to the present one.
+    Clip(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -14,6 +21,7 @@ impl Clock {
     pub(crate) fn now_ns(&self) -> i64 {
         match self {
             Self::Live => i64::try_from(now_ns()).unwrap_or(i64::MAX),
+            Self::Clip(now_ns) => now_ns.load(Ordering::Relaxed),
         }
     }
 }

@@ -10,10 +10,12 @@
 
 mod bridge;
 mod chain;
+pub mod check;
 mod clock;
 pub mod compile;
 pub mod confinement;
 mod engine;
+mod gst;
 mod inbox;
 mod instance;
 pub mod intake;
@@ -26,6 +28,7 @@ pub mod limits;
 mod native;
 #[expect(unsafe_code, reason = "fork, signal handlers and descriptors by number")]
 pub mod nursery;
+pub mod offline;
 mod outbox;
 mod params;
 #[expect(unsafe_code, reason = "maps memory that processors see")]

@@ -69,11 +69,17 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// Beyond this a box or point is surely in pixels and not in fractions of the picture.
 pub const FRACTION_MAX: f32 = 4.0;
 
+/// Public name of a stream that is a file.
+pub const STREAM_DEFAULT: &str = "clip";
+
 /// Engines of one nursery: more would not find a core, and each costs the nursery two descriptors.
 pub const ENGINES_MAX: usize = 1024;
 
 /// Descriptors an engine may have open: its own few, a model, the eventfds of a runtime.
 pub const ENGINE_FILES_MAX: u64 = 64;
+
+/// Longest wait for GStreamer's list of plugins, in seconds: a hundred plugins on a slow disk take ten.
+pub const GST_REGISTRY_SECONDS_MAX: i64 = 60;
 
 /// Private writable memory of an engine, in bytes: a 4K decoder with its processor's model fits.
 pub const ENGINE_DATA_BYTES_MAX: u64 = 2 << 30;

@@ -10,7 +10,7 @@ mod sdk;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use framegate_engine::nursery;
+use framegate_engine::{check, nursery, offline};
 use framegate_wire::PipelineSpec;
 
 #[derive(Debug, Parser)]
@@ -30,6 +30,32 @@ enum Command {
         /// Become the first engine instead of forking it, for processors that start threads when loaded
         #[arg(long)]
         once: bool,
+    },
+    /// Run a clip or an image through a pipeline; standard output gets messages for `framegate run`
+    Offline {
+        /// What to load, as the JSON of a `PipelineSpec`
+        #[arg(long, value_parser = parse_pipeline)]
+        pipeline: PipelineSpec,
+        /// The clip or image; - is standard input
+        clip: std::path::PathBuf,
+        /// Value of a parameter: ID=VALUE or PROCESSOR.ID=VALUE
+        #[arg(long = "set", value_name = "ID=VALUE")]
+        sets: Vec<String>,
+        /// Seed of the randomness that processors are offered
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Largest picture, in pixels
+        #[arg(long, default_value_t = framegate_wire::limits::AREA_MAX)]
+        area_max: u32,
+        /// Video to write, .mp4 or .webm
+        #[arg(long)]
+        video: Option<std::path::PathBuf>,
+    },
+    /// Check whether a pipeline's processors keep the rules; standard output gets lines of JSON for `framegate check`
+    Check {
+        /// What to load, as the JSON of a `PipelineSpec`
+        #[arg(long, value_parser = parse_pipeline)]
+        pipeline: PipelineSpec,
     },
     /// Make a test clip
     Clip(clip::ClipArgs),
@@ -51,6 +77,19 @@ fn main() -> ExitCode {
             let mode = if once { nursery::Mode::Once } else { nursery::Mode::Fork };
             nursery::run(&nursery::Options { pipeline, mode }).map_err(|error| anyhow::Error::msg(error.to_string()))
         }
+        Command::Offline { pipeline, clip, sets, seed, area_max, video } => {
+            match offline::run(&offline::Options { pipeline, clip, area_max, seed, sets, video }) {
+                Ok(true) => Ok(()),
+                // What went wrong has been told on standard output.
+                Ok(false) => return ExitCode::FAILURE,
+                Err(error) => Err(error.into()),
+            }
+        }
+        Command::Check { pipeline } => match check::run(&pipeline) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error.into()),
+        },
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -179,11 +179,13 @@ impl Instance {
         let text = if kind == abi::PARAM_TEXT { text.as_ptr() } else { std::ptr::null() };
         let raw = abi::ParamValue { kind, reserved: 0, number, text };
         let place = u32::try_from(index).unwrap_or(u32::MAX);
+        *lock(&self.side.last_error) = None;
         // SAFETY: the processor is valid until `destroy`, which takes `self`; the value and its text live through the
         // call; calls never overlap because of `&mut self`.
         let status = unsafe { set(self.processor.as_ptr(), place, &raw const raw) };
         if status < 0 {
-            return Err(format!("the processor refused it with {}", StatusText(status)));
+            let reason = lock(&self.side.last_error).take();
+            return Err(format!("the processor refused it with {}{}", StatusText(status), Reason(reason.as_deref())));
         }
         param.value = value.clone();
         Ok(())

@@ -5,9 +5,11 @@
 //! each `Fork`, and says when an engine has gone. After `Ready` a trial finds out what the processors' instances are like,
 //! beside everything else. When the control socket closes it kills its engines and exits.
 
+pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
+mod fork;
 pub(crate) mod python;
 mod trial;
 
@@ -17,7 +19,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
+use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, ProcessorInfo, limits::TEXT_BYTES_MAX};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode as FileMode, OFlags},
@@ -154,37 +156,54 @@ impl Ground {
 fn prepare(options: &Options) -> Result<Ground, Failure> {
     let parent = getppid();
     setpriority_process(None, NICE).map_err(|error| Failure::System("lowering the priority", error))?;
-    // SAFETY: no other thread exists yet that could read the environment.
-    unsafe {
-        // One core per engine: parallel are the engines themselves.
-        for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
-            std::env::set_var(name, "1");
-        }
-    }
+    sober();
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
     let prepared = resolve(&options.pipeline)?;
+    surround(&prepared);
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
-    let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
-        .map_err(|error| Failure::System("opening /dev/null", error))?;
+    let null = open_null()?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
     let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
-    let (described, python_tasks) = match &mut python {
-        Some(host) => {
-            let about = host.ready()?;
-            // A process that serves all streams is not forked.
-            (about.infos, if isolation == Isolation::Process { about.tasks } else { 1 })
-        }
-        None => (Vec::new(), 1),
-    };
+    let (described, python_tasks) = described(&mut python, isolation)?;
     let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
     fault::warm_up();
     Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
+}
+
+/// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
+fn sober() {
+    for name in ["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"] {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, "1") };
+    }
+}
+
+/// `/dev/null` for writing.
+fn open_null() -> Result<OwnedFd, Failure> {
+    rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+        .map_err(|error| Failure::System("opening /dev/null", error))
+}
+
+/// Puts what processors need into the environment.
+fn surround(prepared: &[Prepared]) {
+    for (name, value) in prepared.iter().flat_map(|processor| &processor.environment) {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// What the Python processors are like, and the tasks of the process that is forked for them.
+fn described(host: &mut Option<python::Host>, isolation: Isolation) -> Result<(Vec<ProcessorInfo>, u32), Failure> {
+    let Some(host) = host else { return Ok((Vec::new(), 1)) };
+    let about = host.ready()?;
+    // A process that serves all streams is not forked.
+    Ok((about.infos, if isolation == Isolation::Process { about.tasks } else { 1 }))
 }
 
 /// What the pipeline may read, and what its processors need for themselves.
@@ -194,7 +213,7 @@ fn policy(pipeline: &PipelineSpec, prepared: &[Prepared]) -> Policy {
 }
 
 /// Moves standard input out of the processor's reach and puts `/dev/null` in its place.
-fn take_stdin() -> Result<OwnedFd, Errno> {
+pub(crate) fn take_stdin() -> Result<OwnedFd, Errno> {
     let control = fcntl_dupfd_cloexec(std::io::stdin(), 3)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty())?;
     // SAFETY: both are descriptors of this process; what 0 was before lives on in `control`.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use framegate_wire::{
-    FromEngine, LogLevel, frame,
+    FromEngine, FromOffline, LogLevel, frame,
     limits::{MESSAGES_PER_SECOND_MAX, TEXT_BYTES_MAX},
 };
 use rustix::{
@@ -22,6 +22,8 @@ use crate::{clock, limits::LOG_LINES_PER_SECOND_MAX};
 enum Sink {
     /// To the gateway.
     Socket(Arc<OwnedFd>),
+    /// To the supervisor of an offline run, each inside a [`FromOffline`].
+    Offline(Arc<OwnedFd>),
     /// Nowhere: a trial's messages are for nobody.
     Nothing,
 }
@@ -53,6 +55,11 @@ impl Outbox {
         Self::of(Sink::Socket(socket))
     }
 
+    /// An outbox towards the supervisor of an offline run.
+    pub(crate) fn offline(socket: Arc<OwnedFd>) -> Self {
+        Self::of(Sink::Offline(socket))
+    }
+
     /// An outbox whose messages nobody reads.
     pub(crate) fn nowhere() -> Self {
         Self::of(Sink::Nothing)
@@ -66,6 +73,14 @@ impl Outbox {
 
     /// Adds a message to the next write.
     pub(crate) fn push(&self, message: &FromEngine, payload: &[u8]) -> Result<(), SendError> {
+        match &self.sink {
+            Sink::Offline(_) => self.push_offline(&FromOffline::Engine(message.clone()), payload),
+            Sink::Socket(_) | Sink::Nothing => Ok(frame::write(&mut lock(&self.pending), message, payload)?),
+        }
+    }
+
+    /// Adds a message of an offline run to the next write; only on such a run's outbox.
+    pub(crate) fn push_offline(&self, message: &FromOffline, payload: &[u8]) -> Result<(), SendError> {
         Ok(frame::write(&mut lock(&self.pending), message, payload)?)
     }
 
@@ -73,7 +88,7 @@ impl Outbox {
     pub(crate) fn flush(&self) -> Result<(), SendError> {
         let mut pending = lock(&self.pending);
         match &self.sink {
-            Sink::Socket(socket) => send_all(socket, &pending)?,
+            Sink::Socket(socket) | Sink::Offline(socket) => send_all(socket, &pending)?,
             Sink::Nothing => {}
         }
         pending.clear();

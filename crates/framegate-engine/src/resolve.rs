@@ -3,15 +3,19 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    ffi::OsString,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use framegate_wire::{Descriptor, PipelineSpec, ProcessorInfo, Source, limits::PROCESSORS_MAX};
+use framegate_wire::{
+    Descriptor, Isolation, PipelineSpec, ProcessorInfo, ProcessorSpec, Source, limits::PROCESSORS_MAX,
+};
 
 use crate::{
     bridge::link::Link,
     compile::{CompileError, compile},
+    gst::{self, Gst, GstError},
     interpreter::{Interpreter, InterpreterError},
     kit::{Kit, KitError},
     library::{Image, Library, LoadError},
@@ -24,12 +28,21 @@ pub(crate) enum ResolveError {
     /// None at all, or too many.
     #[error("pipeline `{pipeline}` has {count} processors; it takes 1 to {PROCESSORS_MAX}")]
     Count { pipeline: String, count: usize },
-    /// Nothing here runs it.
-    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so), C, C++ and Python files it can")]
-    Unsupported(Source),
     /// A library cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// GStreamer cannot be used.
+    #[error(transparent)]
+    Gst(#[from] GstError),
+    /// A pipeline of GStreamer's has parameters that are not its own.
+    #[error("{0}: its parameter `pipeline` is its text already; give one of them")]
+    GstTwice(Source),
+    /// Nothing of the pipeline can be shared.
+    #[error(
+        "pipeline `{0}`: isolation = \"shared\" puts Python processors into one process, and it has none; leave the line out: \
+         each stream then has a process forked from one that has loaded the libraries"
+    )]
+    NothingShared(String),
     /// Nothing runs Python.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
@@ -50,6 +63,8 @@ pub(crate) struct Prepared {
     program: PreparedProgram,
     /// Files and folders it may read, beside the pipeline's.
     pub(crate) readable: Vec<PathBuf>,
+    /// What must be in the environment before it is loaded.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
     /// Values of its parameters by id, as JSON.
     params: BTreeMap<String, String>,
 }
@@ -147,14 +162,29 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
     if !(1..=PROCESSORS_MAX).contains(&count) {
         return Err(ResolveError::Count { pipeline: pipeline.name.clone(), count });
     }
+    let is_python = |processor: &ProcessorSpec| matches!(processor.source, Source::Python { .. });
+    if pipeline.isolation == Isolation::Shared && !pipeline.processors.iter().any(is_python) {
+        return Err(ResolveError::NothingShared(pipeline.name.clone()));
+    }
     let mut images: Vec<Rc<Image>> = Vec::new();
     let mut interpreter: Option<Rc<Interpreter>> = None;
     let mut kit = None;
     let mut prepared = Vec::with_capacity(count);
     for processor in &pipeline.processors {
-        let params = processor.params.clone();
+        let mut params = processor.params.clone();
+        let (mut readable, mut environment) = (Vec::new(), Vec::new());
         let path = match &processor.source {
-            Source::Library(path) | Source::Compiled(path) => path,
+            Source::Library(path) | Source::Compiled(path) => path.clone(),
+            Source::GStreamer(elements) => {
+                let text = serde_json::Value::from(elements.as_str()).to_string();
+                if params.insert(gst::PARAM.to_owned(), text).is_some() {
+                    return Err(ResolveError::GstTwice(processor.source.clone()));
+                }
+                let gst = Gst::prepare()?;
+                environment.extend(gst.environment());
+                readable.push(gst.registry);
+                gst.library
+            }
             Source::Python { file, processor: name } => {
                 let interpreter = match &interpreter {
                     Some(found) => Rc::clone(found),
@@ -167,27 +197,24 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
                 let readable = own.chain(interpreter.readable.iter().cloned()).collect();
                 let (file, processor) = (file.clone(), name.clone());
                 let program = PreparedProgram::Python { file, processor, interpreter, package };
-                prepared.push(Prepared { program, readable, params });
+                prepared.push(Prepared { program, readable, environment, params });
                 continue;
             }
-            source @ Source::GStreamer(_) => {
-                return Err(ResolveError::Unsupported(source.clone()));
-            }
         };
-        let image = match images.iter().find(|image| image.path() == path) {
+        let image = match images.iter().find(|image| image.path() == &*path) {
             Some(image) => Rc::clone(image),
             None => {
                 let image = Rc::new(match &processor.source {
                     Source::Compiled(path) => compiled(path, &mut kit)?,
-                    _ => Image::copy(path)?,
+                    _ => Image::copy(&path)?,
                 });
                 images.push(Rc::clone(&image));
                 image
             }
         };
         // The folder holds its models and the libraries beside it.
-        let readable = path.parent().map(PathBuf::from).into_iter().collect();
-        prepared.push(Prepared { program: PreparedProgram::Library(image), readable, params });
+        readable.extend(path.parent().map(PathBuf::from));
+        prepared.push(Prepared { program: PreparedProgram::Library(image), readable, environment, params });
     }
     Ok(prepared)
 }

@@ -169,6 +169,12 @@ pub(crate) fn confine_engine(policy: &Policy, filter: &EngineFilter, threads: Th
     Ok(filter.apply(threads)?)
 }
 
+/// Restricts an engine that is audited: only where going on would harm the machine.
+pub(crate) fn confine_audited_engine() -> Result<(), SandboxError> {
+    limit(Resource::Core, 0)?;
+    limit(Resource::Data, ENGINE_DATA_BYTES_MAX)
+}
+
 fn restrict_paths(policy: &Policy, proc_path: &str) -> Result<Reads, SandboxError> {
     let system = SYSTEM_PATHS.iter().map(PathBuf::from).chain([PathBuf::from(proc_path)]);
     // What does not exist needs no permission: `path_beneath_rules` leaves it out.

@@ -22,6 +22,21 @@ pub enum FromOffline {
     },
     /// A message of the engine, as a live one gives it; the payload is that message's.
     Engine(FromEngine),
+    /// The picture to show for a frame lies in shared memory; only between the engine's own processes.
+    Picture {
+        /// The frame.
+        seq: Seq,
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// Whether its codes are BT.709's; else BT.601's.
+        is_bt709: bool,
+        /// Whether black is 0 and white 255; else 16 and 235.
+        is_full: bool,
+        /// Whether a processor made it; else it is the clip's own.
+        is_processed: bool,
+    },
     /// The live sandbox would refuse something the run let pass.
     Finding {
         /// What, and what would allow it, for people.

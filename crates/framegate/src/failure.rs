@@ -19,15 +19,39 @@ pub(crate) enum Failure {
     /// The machine has a fault that `doctor` has already shown.
     #[error("this machine is not ready for framegate")]
     Unfit,
+    /// A command has ended with this exit code, for this reason.
+    #[error("{text}")]
+    Ended {
+        /// Why, and what to do.
+        text: String,
+        /// 1 failure, 2 usage, 4 environment.
+        code: u8,
+    },
     /// Everything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
 
 impl Failure {
+    /// What was asked for cannot be.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::Ended { text: text.into(), code: 2 }
+    }
+
+    /// The machine does not give what is needed.
+    pub(crate) fn environment(text: impl Into<String>) -> Self {
+        Self::Ended { text: text.into(), code: 4 }
+    }
+
+    /// The processor failed.
+    pub(crate) fn processor(text: impl Into<String>) -> Self {
+        Self::Ended { text: text.into(), code: 1 }
+    }
+
     /// 1 failure, 3 config, 4 environment; 2 is for usage and given by the argument parser.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
+            Self::Ended { code, .. } => *code,
             Self::Config(_) | Self::Log(_) => 3,
             Self::Server(ServerError::Http(_)) | Self::Other(_) => 1,
             Self::Server(_) | Self::Unfit => 4,

@@ -52,6 +52,14 @@ void Result::box(const std::string &label, double score, const cv::Rect_<T> &at,
         keypoints, track);
 }
 
+template <typename T>
+void Result::outline(const std::string &label, double score, const std::vector<cv::Point_<T>> &corners,
+                     std::uint64_t track) {
+    std::vector<Keypoint> keypoints;
+    for (const cv::Point_<T> &corner : corners) keypoints.push_back(keypoint(corner));
+    outline(label, score, keypoints, track);
+}
+
 template <typename T> Keypoint Result::keypoint(const cv::Point_<T> &at, double score) const {
     return keypoint(static_cast<double>(at.x), static_cast<double>(at.y), score);
 }

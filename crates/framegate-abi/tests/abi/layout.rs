@@ -34,6 +34,7 @@ macro_rules! mirror {
     }};
 }
 
+#[expect(clippy::too_many_lines, reason = "a list with a line for each field")]
 fn mirrors() -> Vec<Mirror> {
     vec![
         mirror!("fg_plane", Plane, data, stride_bytes, width, height),

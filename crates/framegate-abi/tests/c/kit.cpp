@@ -14,7 +14,7 @@ struct Kit : fg::Processor {
     fg::Param<fg::Color> ink{*this, "ink", fg::Color{0x102030}};
 
     explicit Kit(const fg::Host &host) : stream_(host.stream()) {
-        if (stream_ == "refused") throw std::runtime_error("no model.onnx in " + host.folder());
+        if (stream_ == "refused") host.file("model.onnx");
         if (stream_ == "odd") throw 7;
         host.info("made");
     }
@@ -61,6 +61,7 @@ struct Kit : fg::Processor {
     void says(fg::Frame &frame, fg::Result &result) const {
         result.box("all", 1, fg::Rect{0, 0, 1, 1});
         result.box("tip", 0.5, fg::PixelRect{2, 1, 4, 3}, {result.keypoint(4, 3)}, 7);
+        result.outline("kite", 1, {result.keypoint(4, 0), result.keypoint(6, 3), result.keypoint(2, 3)});
         fg::Json data;
         data.set("mirror", mirror.get()).set("count", count.get()).set("threshold", threshold.get());
         data.set("mode", mode.text()).set("word", word.get()).set("ink", ink.get().green());
@@ -77,6 +78,7 @@ struct Kit : fg::Processor {
         frame.mat_mut().at<cv::Vec3b>(0, 0)[0] = 42;
         if (frame.row(0)[0] != 42) throw std::runtime_error("another picture");
         result.box("cv", 1, cv::Rect(2, 1, 4, 3), {result.keypoint(cv::Point2f(4, 3))});
+        result.outline("cv", 1, std::vector<cv::Point>{{2, 1}, {6, 1}, {4, 4}});
         result.image(cv::Mat(2, 3, CV_8UC1, cv::Scalar(5)));
         result.image(frame.mat());
 #else
@@ -88,5 +90,19 @@ struct Kit : fg::Processor {
     std::string stream_;
     int frames_ = 0;
 };
+
+// Functions of the same names that are not framegate's.
+#pragma GCC diagnostic ignored "-Woverloaded-virtual"
+struct Namesake : fg::Processor {
+    void process(fg::Frame &, fg::Result &) override {}
+    int save(int where) { return where; }
+
+  private:
+    void changed() {}
+    void receive(int) {}
+};
+static_assert(fg::detail::Instance<Kit>::has_state && fg::detail::Instance<Kit>::has_messages);
+static_assert(!fg::detail::Instance<Namesake>::has_state && !fg::detail::Instance<Namesake>::has_messages);
+template struct fg::detail::Instance<Namesake>;
 
 FRAMEGATE_PROCESSOR(Kit, "kit", "1.0.0", "Uses everything.")

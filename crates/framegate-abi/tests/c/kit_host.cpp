@@ -27,7 +27,7 @@ namespace {
 std::string log_text, data, error, sent;
 int log_level, images, frame_images;
 std::vector<std::string> labels;
-fg_detection last;
+fg_detection boxed, last;
 fg_keypoint last_keypoint;
 fg_want wanted;
 
@@ -55,6 +55,7 @@ void say(const fg_host *, std::int32_t level, const char *text) { log_level = le
 
 std::int32_t add(const fg_out *, const fg_detection *found) {
     if (!(found->score == found->score)) return FG_ERROR_NOT_FINITE;
+    boxed = last;
     last = *found;
     if (found->keypoint_count > 0) last_keypoint = found->keypoints[0];
     return labels.emplace_back(found->label), FG_OK;
@@ -137,13 +138,15 @@ void params_are_set(fg_processor *kit) {
     CHECK(play(kit, 1, true) == FG_OK);
     CHECK(data == "{\"mirror\":false,\"count\":4,\"threshold\":0.25,\"mode\":\"fast\",\"word\":\"bye\",\"ink\":176,"
                   "\"known\":false,\"exact\":false,\"frames\":1}");
-    CHECK(labels.size() == 2 && last.track == 7 && last.x == 0.25f && last.w == 0.5f && last_keypoint.x == 0.5f);
+    CHECK(labels.size() == 3 && boxed.track == 7 && boxed.x == 0.25f && boxed.w == 0.5f && boxed.flags == 0);
+    CHECK(last.flags == FG_DETECTION_OUTLINE && last.keypoint_count == 3 && last_keypoint.x == 0.5f);
+    CHECK(last.x == 0.25f && last.y == 0 && last.w == 0.5f && last.h == 0.5f);
 }
 
 void exceptions_become_errors(fg_processor *kit) {
     CHECK(play(kit, 2, true) == FG_ERROR && error == "no face");
     CHECK(play(kit, 3, true) == FG_ERROR && error == "an exception that is no std::exception");
-    CHECK(play(kit, 4, true) == FG_ERROR && error == "box `bad`: not a finite number");
+    CHECK(play(kit, 4, true) == FG_ERROR && error == "detection `bad`: not a finite number");
     CHECK(play(kit, 5, true) == FG_NO_RESULT && error.empty());
     CHECK(play(kit, 6, true) == FG_ERROR && error == "`mean`: NaN is no JSON");
     CHECK(play(kit, 7, true) == FG_OK && play(kit, 7, false) == FG_ERROR);
@@ -177,7 +180,7 @@ int main() {
     fg_processor *kit = nullptr;
     const fg_host refusing = host_of("refused"), odd = host_of("odd"), host = host_of("front");
     CHECK(fg_entry_1.create(&refusing, &kit) == FG_ERROR && log_level == FG_LOG_ERROR);
-    CHECK(log_text == "no model.onnx in /models");
+    CHECK(log_text == "/models/model.onnx is missing or not readable; put it there");
     CHECK(fg_entry_1.create(&odd, &kit) == FG_ERROR && log_text == "an exception that is no std::exception");
     CHECK(fg_entry_1.create(&host, &kit) == FG_OK && log_text == "made");
     CHECK(wanted.width == 8 && wanted.rate_millihertz == 2500 && wanted.flags == FG_WANT_WRITABLE);

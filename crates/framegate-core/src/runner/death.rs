@@ -22,6 +22,30 @@ impl Death {
         Self { launch_error: Some(why.into()), ..Self::default() }
     }
 
+    /// How it ended, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        if let Some(error) = &self.launch_error {
+            return format!("the engine could not be started: {error}");
+        }
+        let how = match self.kind {
+            Some(ExitKind::Signal(signal)) => format!("ended by {}", signal_name(signal)),
+            Some(ExitKind::Code(code)) => format!("the processor called exit({code})"),
+            None => "the engine ended".to_owned(),
+        };
+        let Some(fault) = &self.fault else { return how };
+        let place = match fault.stage {
+            FaultStage::Process => "in the processor",
+            FaultStage::Create => "while the processor was made",
+            FaultStage::Decode => "in the decoder",
+            FaultStage::Convert => "in the conversion",
+            FaultStage::Idle => "between frames",
+        };
+        let function = fault.function.as_deref().map(|name| format!(", function {name}")).unwrap_or_default();
+        let location = fault.location.as_deref().map(|at| format!(" ({at})")).unwrap_or_default();
+        format!("{how} {place}{function}{location}")
+    }
+
     /// Name of the signal that ended it.
     pub(super) fn signal(&self) -> Option<String> {
         match self.kind? {
@@ -50,26 +74,8 @@ fn signal_name(signal: i32) -> String {
 
 /// What the page is told.
 pub(super) fn describe(death: &Death, hung: bool, policy: Policy) -> String {
-    if let Some(error) = &death.launch_error {
-        return format!("the engine could not be started: {error}");
-    }
-    if hung {
+    if hung && death.launch_error.is_none() {
         return format!("no progress for {} ms: killed", policy.hard_deadline.as_millis());
     }
-    let how = match death.kind {
-        Some(ExitKind::Signal(signal)) => format!("ended by {}", signal_name(signal)),
-        Some(ExitKind::Code(code)) => format!("the processor called exit({code})"),
-        None => "the engine ended".to_owned(),
-    };
-    let Some(fault) = &death.fault else { return how };
-    let place = match fault.stage {
-        FaultStage::Process => "in the processor",
-        FaultStage::Create => "while the processor was made",
-        FaultStage::Decode => "in the decoder",
-        FaultStage::Convert => "in the conversion",
-        FaultStage::Idle => "between frames",
-    };
-    let function = fault.function.as_deref().map(|name| format!(", function {name}")).unwrap_or_default();
-    let location = fault.location.as_deref().map(|at| format!(" ({at})")).unwrap_or_default();
-    format!("{how} {place}{function}{location}")
+    death.text()
 }

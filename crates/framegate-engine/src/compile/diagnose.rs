@@ -12,7 +12,7 @@ const KNOWN: [(&str, &str, &str); 8] = [
     ("opencv2/", "opencv4", "libopencv-dev"),
     ("zbar", "zbar", "libzbar-dev"),
     ("apriltag", "apriltag", "libapriltag-dev"),
-    ("dlib/", "dlib-1", "libdlib-dev"),
+    ("dlib/", "dlib-1", "libdlib-dev libblas-dev liblapack-dev"),
     ("gst/", "gstreamer-1.0", "libgstreamer1.0-dev"),
     ("Eigen/", "eigen3", "libeigen3-dev"),
     ("glib", "glib-2.0", "libglib2.0-dev"),
@@ -82,8 +82,20 @@ pub(super) fn first_errors(said: &str, folder: &Path) -> String {
         shown.push_str(" it says nothing");
     } else if said.contains("undefined reference to") {
         shown.push_str("\n  define it, or name its library: `// framegate: link=NAME` or `pkg=NAME`");
+    } else if let Some(library) = missing_library(said) {
+        shown.push_str(&format!("\n  `apt-file search {library}` names the Debian package it is in"));
     }
     shown
+}
+
+/// The library that a linker does not find: `cannot find -lx: …` or `cannot find /usr/lib/libx.so: …`.
+fn missing_library(said: &str) -> Option<String> {
+    let (_, named) = said.split_once("cannot find ")?;
+    let name = named.split([':', '\n']).next()?.trim();
+    Some(match name.strip_prefix("-l") {
+        Some(library) => format!("lib{library}.so"),
+        None => name.rsplit('/').next()?.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -119,6 +131,12 @@ mod tests {
         let shown = first_errors(&said, Path::new("/x"));
         assert!(shown.starts_with("\n  a.cpp:0:1: error: long"), "{shown}");
         assert!(shown.ends_with("… and 6 more") && shown.len() < 900, "{shown}");
+        let said = "/usr/bin/ld: cannot find /usr/lib/libblas.so: No such file or directory\n";
+        assert!(
+            first_errors(said, Path::new("/x"))
+                .ends_with("`apt-file search libblas.so` names the Debian package it is in")
+        );
+        assert_eq!(missing_library("ld: cannot find -lnone: No such file"), Some("libnone.so".to_owned()));
         assert_eq!(first_errors("odd\n", Path::new("/x")), "\n  odd");
         assert_eq!(first_errors("", Path::new("/x")), " it says nothing");
     }

@@ -209,6 +209,16 @@ fn place(roots: Roots, threads: Threads, link: &RefCell<Option<Link>>) -> Result
     Ok(unsafe { OwnedFd::from_raw_fd(SESSION_FD) })
 }
 
+/// Leads standard output to where standard error goes, so that what a processor prints is seen and mixes with nothing.
+pub(super) fn silence_output() -> Result<(), Errno> {
+    // SAFETY: both are numbers of standard streams, which nobody owns.
+    if unsafe { libc::dup2(2, 1) } < 0 {
+        return Err(last_errno());
+    }
+    line_buffer_stdout();
+    Ok(())
+}
+
 /// Puts the descriptors of a link in their places; the last number that is taken now.
 fn place_link(link: &RefCell<Option<Link>>) -> Result<RawFd, Errno> {
     let Some(Link { socket, frames, area }) = link.take() else { return Ok(FAULT_FD) };
@@ -254,7 +264,7 @@ pub(super) fn last_errno() -> Errno {
 }
 
 /// Ends the process without running exit handlers, which belong to the nursery or to threads that do not exist here.
-fn exit(code: i32) -> ! {
+pub(super) fn exit(code: i32) -> ! {
     // SAFETY: always safe to call.
     unsafe { libc::_exit(code) }
 }

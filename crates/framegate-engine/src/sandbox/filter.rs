@@ -59,6 +59,12 @@ const KILLED: &[c_long] = &[
     libc::SYS_kexec_file_load,
 ];
 
+/// The bits of a socket's type that are its kind, without flags (Linux: `SOCK_TYPE_MASK`).
+const SOCKET_KINDS: u64 = 0xf;
+
+/// Kinds of sockets that reach nobody but their other end.
+const PAIRED: [u64; 2] = [libc::SOCK_STREAM.cast_unsigned() as u64, libc::SOCK_SEQPACKET.cast_unsigned() as u64];
+
 /// Calls whose arguments lie in memory or in a struct, where a filter cannot look: said not to exist, so that the C
 /// library falls back to `clone` and `openat`.
 const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
@@ -126,9 +132,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_umask,
-    // Waiting and talking over descriptors that are open; new sockets cannot be made.
+    // Waiting and talking over descriptors that are open; for sockets see `own_sockets`.
     libc::SYS_recvfrom,
-    libc::SYS_sendto,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
     libc::SYS_epoll_create1,
@@ -209,6 +214,9 @@ const ALLOWED_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_ARCH: &[c_long] = &[];
 
+/// Asks for the process's own auxiliary vector, as runtimes do that look for features of the machine.
+const PR_GET_AUXV: libc::c_int = 0x4155_5856;
+
 /// The filter of engines, made once and put on after each fork.
 #[derive(Debug)]
 pub(crate) struct EngineFilter {
@@ -231,12 +239,13 @@ impl EngineFilter {
         #[cfg(target_arch = "x86_64")]
         rules.insert(libc::SYS_open, vec![flags_clear(1, OPEN_WRITES)?]);
         rules.insert(libc::SYS_mmap, counted_mappings()?);
+        rules.append(&mut own_sockets()?);
         let thread = libc::CLONE_THREAD.cast_unsigned().into();
         rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         rules.insert(libc::SYS_prlimit64, vec![read_own_limit()?]);
         // Affinity and names of the calling thread only: a number could be another process.
         rules.insert(libc::SYS_sched_setaffinity, vec![equals(0, 0)?]);
-        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA];
+        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA, PR_GET_AUXV];
         rules.insert(libc::SYS_prctl, one_of(0, &names.map(|option| u64::from(option.cast_unsigned())))?);
         // Whether a descriptor is a terminal, and how much it holds.
         rules.insert(libc::SYS_ioctl, one_of(1, &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD])?);
@@ -294,9 +303,8 @@ pub(super) fn confine_host() -> Result<(), FilterError> {
 /// Filters of the nursery, but for that of [`refuse_exec`].
 fn nursery_programs() -> Result<[BpfProgram; 3], FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
-    // Pairs are anonymous: nobody outside can be reached through them.
-    let local = libc::AF_UNIX.cast_unsigned().into();
-    refused.insert(libc::SYS_socketpair, vec![rule(0, SeccompCmpOp::Ne, local)?]);
+    let loose = (0..=SOCKET_KINDS).filter(|kind| !PAIRED.contains(kind));
+    refused.insert(libc::SYS_socketpair, loose.map(socket_of).collect::<Result<_, _>>()?);
     let writes = |argument| -> Result<Vec<SeccompRule>, FilterError> {
         let bits = (0..u64::BITS).map(|bit| 1_u64 << bit).filter(|bit| OPEN_WRITES & bit != 0);
         bits.map(|bit| rule(argument, SeccompCmpOp::MaskedEq(bit), bit)).collect()
@@ -346,6 +354,9 @@ impl AuditPrograms {
         let mut rules = any_arguments(&unseen);
         rules.retain(|number, _| !looked_at.contains(number));
         rules.append(&mut any_arguments(&[libc::SYS_sendmsg]));
+        // Libraries map memory all the time.
+        rules.insert(libc::SYS_mmap, counted_mappings()?);
+        rules.append(&mut own_sockets()?);
         let ask = refuse(libc::EPERM);
         let mut asks = program(rules, ask, SeccompAction::Allow)?;
         let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
@@ -379,6 +390,20 @@ pub(super) fn own_process(pid: u32) -> Result<BpfProgram, FilterError> {
 fn counted_mappings() -> Result<Vec<SeccompRule>, FilterError> {
     let without = |flags: libc::c_int| rule(3, SeccompCmpOp::MaskedEq(flags.cast_unsigned().into()), 0);
     Ok(vec![without(libc::MAP_GROWSDOWN | libc::MAP_SHARED)?, without(libc::MAP_GROWSDOWN | libc::MAP_ANONYMOUS)?])
+}
+
+/// Connected pairs, by which event loops wake themselves: those of GStreamer and of Python's asyncio. Not of datagrams,
+/// which may be sent to any socket that has a name in the file system; and nothing is sent to a name.
+fn own_sockets() -> Result<Rules, FilterError> {
+    let pairs = PAIRED.into_iter().map(socket_of).collect::<Result<_, _>>()?;
+    let unnamed = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    let sends = vec![SeccompRule::new(vec![unnamed])?];
+    Ok([(libc::SYS_socketpair, pairs), (libc::SYS_sendto, sends)].into_iter().collect())
+}
+
+/// A call whose second argument asks for this kind of socket, whatever its flags.
+fn socket_of(kind: u64) -> Result<SeccompRule, FilterError> {
+    rule(1, SeccompCmpOp::MaskedEq(SOCKET_KINDS), kind)
 }
 
 /// `prlimit64(0, resource, NULL, old)`.

@@ -1,5 +1,9 @@
 //! Processors in Python: real interpreters, the whole sandbox.
 
+mod chained;
+mod misfits;
+mod sandbox;
+mod sharing;
 mod support;
 
 use framegate_wire::{FromEngine, LogLevel, NamedValue, ParamValue, SavedState, Seq, Status, ToEngine};
@@ -45,7 +49,10 @@ fn results_of_every_kind_arrive() {
     assert_eq!(results[1].0.detections[0].bbox, [0.25, 0.25, 0.5, 0.5]);
     assert_eq!(results[2].0.detections.len(), 2);
     let data: Vec<_> = results.iter().map(|(_, data)| data.as_str()).collect();
-    assert_eq!(data, ["{\"n\":1}", "", "", "{\"f\":0.5,\"i\":3,\"a\":[0,1,2],\"b\":true,\"s\":\"grün\"}", "", "2.5", ""]);
+    assert_eq!(
+        data,
+        ["{\"n\":1}", "", "", "{\"f\":0.5,\"i\":3,\"a\":[0,1,2],\"b\":true,\"s\":\"grün\"}", "", "2.5", ""]
+    );
     assert_eq!(engine.close().ok, 7);
 }
 
@@ -131,7 +138,10 @@ fn parameters_of_each_kind_are_described_set_and_refused() {
     let params = &infos[0].params;
     let ids: Vec<_> = params.iter().map(|param| param.id.as_str()).collect();
     assert_eq!(ids, ["threshold", "count", "on", "text", "mode", "size", "colour"]);
-    assert_eq!((params[0].label.as_str(), params[0].group.as_str(), params[0].unit.as_str()), ("Threshold", "Find", "%"));
+    assert_eq!(
+        (params[0].label.as_str(), params[0].group.as_str(), params[0].unit.as_str()),
+        ("Threshold", "Find", "%")
+    );
     assert_eq!(params[6].value, ParamValue::Color(0xff_8000));
     let units = clip(64, 48, 3);
     assert_eq!(engine.process(1, &units[0]).1, "[0.5,3,true,\"hello\",\"FAST\",\"s\",[255,128,0]]");
@@ -151,7 +161,8 @@ fn parameters_of_each_kind_are_described_set_and_refused() {
         engine.until(answer)
     };
     assert_eq!(set(1, values), []);
-    let refused = set(2, vec![value("threshold", "2"), value("count", "1.5"), value("mode", "\"x\""), value("no", "1")]);
+    let refused =
+        set(2, vec![value("threshold", "2"), value("count", "1.5"), value("mode", "\"x\""), value("no", "1")]);
     assert_eq!(refused.len(), 4);
     assert!(refused[0].text.contains("`threshold` is 2; it takes 0 to 1"), "{}", refused[0].text);
     assert_eq!(engine.process(2, &units[1]).1, "[0.25,4,false,\"bye\",\"GOOD\",\"m\",[1,2,3]]");
@@ -190,7 +201,8 @@ fn classes_keep_state_take_messages_and_know_their_parameters_at_the_start() {
     let (_, data) = engine.process(1, &units[0]);
     assert_eq!(data, "{\"count\":10,\"size\":[64,48],\"first\":10,\"stream\":\"test\"}");
     engine.say(&ToEngine::Message { processor: 0 }, b"{\"hello\":[1]}");
-    let ((), message) = engine.until_with(|message| matches!(message, FromEngine::Message { processor: 0 }).then_some(()));
+    let ((), message) =
+        engine.until_with(|message| matches!(message, FromEngine::Message { processor: 0 }).then_some(()));
     assert_eq!(String::from_utf8_lossy(&message), "{\"got\":{\"hello\":[1]},\"count\":10}");
     engine.say(&ToEngine::Message { processor: 0 }, b"\"bad\"");
     let refused = engine.until(|message| match message {
@@ -253,7 +265,8 @@ fn frames_are_read_only_unless_writing_was_asked_for() {
     let (code, text) = code_and_text(engine.process(1, &black()).0.status);
     assert_eq!(code, "exception");
     assert!(text.contains("ValueError: assignment destination is read-only (test.py:"), "{text}");
-    let mut python = Python::of(&format!("\n        @framegate.processor(writable=True)\n        def test(frame):{body}"));
+    let mut python =
+        Python::of(&format!("\n        @framegate.processor(writable=True)\n        def test(frame):{body}"));
     let mut engine = python.nursery.fork_ready();
     assert_eq!(engine.process(1, &black()).1, "{\"ok\":255}");
 }
