@@ -25,10 +25,10 @@ function get(url) {
   });
 }
 
-const sessionsOf = async (server) => (await get(`${server.base}/v1/sessions`)).sessions;
+export const sessionsOf = async (server) => (await get(`${server.base}/v1/sessions`)).sessions;
 
 /** What the gateway holds: its own descriptors, threads and memory, and the processes below it. */
-function holdings({ child: { pid } }) {
+export function holdings({ child: { pid } }) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const field = (name) => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)[1]);
   const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((name) => {
@@ -53,7 +53,7 @@ function holdings({ child: { pid } }) {
 }
 
 /** Waits until the gateway holds no more than before; says how long that took. */
-async function settled(server, before) {
+export async function settled(server, before) {
   const start = Date.now();
   for (;;) {
     const after = holdings(server);
@@ -65,11 +65,11 @@ async function settled(server, before) {
 }
 
 /** Waits until there are no sessions and no processes but the nurseries. */
-async function quiet(server, nurseries) {
+export async function quiet(server, nurseries) {
   while ((await sessionsOf(server)).length > 0 || holdings(server).processes > nurseries) await pause(50);
 }
 
-function verdict(report, rest, server) {
+export function verdict(report, rest, server) {
   const bad = readFileSync(server.log, 'utf8').split('\n').filter((text) => /ERROR|panicked/.test(text));
   const why = report.why_not;
   if (!rest.back) why.push('the gateway holds more than before');
@@ -80,18 +80,18 @@ function verdict(report, rest, server) {
 
 const holds = ({ descriptors, threads, processes, zombies, rss_kib: rss }) =>
   `${descriptors} descriptors, ${threads} threads, ${processes} processes, ${zombies} zombies, ${rss} KiB`;
-const told = ({ back, seconds, before, after }) =>
+export const told = ({ back, seconds, before, after }) =>
   `the gateway held ${holds(before)} before and ${holds(after)} ${seconds.toFixed(1)} s after${back ? '' : ', which is too much'}`;
 
-function percentiles(values) {
+export function percentiles(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (part) => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))];
   return { count: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: sorted.at(-1) };
 }
-const spread = ({ count, p50, p99, max }) => `p50 ${p50.toFixed(0)}, p99 ${p99.toFixed(0)}, max ${max.toFixed(0)} ms of ${count}`;
+export const spread = ({ count, p50, p99, max }) => `p50 ${p50.toFixed(0)}, p99 ${p99.toFixed(0)}, max ${max.toFixed(0)} ms of ${count}`;
 
 /** Kills a process at a moment that is known to the microsecond: when the millisecond of the wall clock changes. */
-function killNow(pid) {
+export function killNow(pid) {
   const begun = Date.now();
   while (Date.now() === begun);
   const at = Date.now();

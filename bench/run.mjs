@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { churn, kills } from './chaos.mjs';
+import { restarts } from './restarts.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const bin = process.env.FRAMEGATE_BIN ?? join(root, 'target/release');
@@ -27,6 +28,7 @@ const scenarios = {
   memory: { pipeline: 'readall', clip: 'large', args: ['-s', 5], steps: steps(1, 16), repeat: 1 },
   kills: { drive: kills, env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } },
   churn1000: { drive: churn },
+  restarts: { drive: restarts, env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } },
 };
 
 const argv = process.argv.slice(2);

@@ -33,7 +33,19 @@ npm|npm|installs what they need
 python3|python3|runs a second WebRTC client, aiortc
 python3-venv|module_python ensurepip|keeps aiortc inside target/venv
 iproute2|ip|network namespaces for tests
+cmake|cmake|builds examples/existing-library
+libopencv-dev|module opencv4|OpenCV: examples/cpp
+opencv-data|file /usr/share/opencv4/haarcascades/haarcascade_frontalface_alt.xml|what a face looks like, for faces.cpp
+libzbar-dev|module zbar|bar codes: examples/foreign/zbar.c, examples/cpp/qr.cpp
+libapriltag-dev|module apriltag|examples/foreign/apriltag.c
+libdlib-dev|module dlib-1|examples/foreign/dlib.cpp
+libblas-dev|module blas|dlib links it
+liblapack-dev|module lapack|dlib links it
 curl|curl|speaks HTTP to the program
+libgstreamer1.0-dev|module gstreamer-1.0|GStreamer: its elements as processors
+libgstreamer-plugins-base1.0-dev|module gstreamer-video-1.0|the same: pictures
+gstreamer1.0-plugins-good|file /usr/lib/*/gstreamer-1.0/libgsteffectv.so|elements that the tests use
+gstreamer1.0-plugins-bad|file /usr/lib/*/gstreamer-1.0/libgstzbar.so|the same: a reader of bar codes
 LIST
 }
 

@@ -25,6 +25,13 @@ interop_tests() {
     "$target/venv/bin/python" -m unittest discover -s tests/interop -v
 }
 
+# On real photographs: they come with a package and are never part of this repository.
+example_tests() {
+    [ -x "$target/venv-pictures/bin/python" ] || /usr/bin/python3 -m venv "$target/venv-pictures"
+    "$target/venv-pictures/bin/pip" install --quiet --disable-pip-version-check -r tests/examples/requirements.txt
+    "$target/venv-pictures/bin/python" -m unittest discover -s tests/examples -v
+}
+
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 # The programs first: tests start them as a user does, side by side.
@@ -34,4 +41,5 @@ step rust_tests
 step npm ci --prefix tests/browser --no-audit --no-fund
 step npm test --prefix tests/browser
 step interop_tests
+step example_tests
 printf '\nAll of make test holds: %s s\n' "$SECONDS"

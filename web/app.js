@@ -2,7 +2,12 @@
 // The try-it page: choose a source and a pipeline, start, see what is found.
 
 import { FramegateError, connect, overlay } from '../sdk/framegate.js';
-import { $, Panels, hideError, showError } from './panels.js';
+import { $, say } from './dom.js';
+import { Form } from './form.js';
+import { Log } from './logs.js';
+import { Panels, hideError, showError } from './panels.js';
+import { Picker } from './picker.js';
+import { Returned } from './returned.js';
 import { cameraSource, cameras, fileSource, patternSource } from './sources.js';
 
 /** @typedef {import('../sdk/framegate.js').Session} Session */
@@ -12,21 +17,25 @@ import { cameraSource, cameras, fileSource, patternSource } from './sources.js';
 const RENDER_MS = 250;
 const MEASURE_EVERY = 4; // renders
 const SAY_EVERY = 20; // renders: what a screen reader is told
+const LOOK_MS = 2000; // between two looks at the state and cost of the pipelines
+const NARROW = matchMedia('(max-width: 900px)');
 const STATES = {
   idle: 'Ready', requesting: 'Asking for video', connecting: 'Connecting', live: 'Live', reconnecting: 'Reconnecting',
   failed: 'Failed', closed: 'Ready',
 };
-const TONES = new Map([['error', 'bad'], ['warn', 'warn']]);
 const params = new URLSearchParams(location.search);
 const panels = new Panels();
+const log = new Log();
+const form = new Form();
+const picker = new Picker();
+const returned = new Returned();
 const shared = { session: /** @type {Session | null} */ (null), overlay: /** @type {any} */ (null) };
 Object.assign(window, { framegate: shared });
 
-/** @typedef {{ name: string, version: string, description: string, state: string, error?: string }} Processor */
-/** @type {{ name: string, processors: Processor[] }[]} */ let pipelines = [];
 /** @type {Run | null} */ let run = null;
 /** @type {File | null} */ let file = null;
 let renders = 0;
+let isLost = false; // whether the server has not said what it can run
 
 /** @param {string} name @returns {HTMLInputElement[]} */
 const radios = (name) => [...document.querySelectorAll('input')].filter((input) => input.name === name);
@@ -44,6 +53,7 @@ function showState(state) {
   $('state').textContent = STATES[state];
   $('state').dataset.state = state;
   $('summary').textContent = STATES[state];
+  showForm();
   const button = $('start');
   button.textContent = run ? 'Stop' : 'Start';
   button.toggleAttribute('data-running', run !== null);
@@ -74,16 +84,20 @@ async function start() {
     fitStage(mine.source.stream);
     if (chosen('source') === 'camera') await listCameras(mine.source.stream);
     const session = await connect({
-      url: `/whip/${encodeURIComponent($('pipeline').value)}`, stream: mine.source.stream, signal: mine.abort.signal,
+      url: `/whip/${encodeURIComponent(picker.value)}`, stream: mine.source.stream, signal: mine.abort.signal,
       on: {
         state: (state) => { if (run === mine && state !== 'closed') showState(state); },
         hello: ({ server }) => { $('version').textContent = String(server).slice(0, 32); },
         event: (event) => panels.event(event),
-        log: ({ level, text }) => panels.line(TONES.get(level) ?? '', `${level}:`, String(text)),
+        log: ({ level, text }) => log.add(String(level), String(text)),
+        processors: (processors) => { if (run === mine) showParams(processors); },
+        params: (answer) => form.update(answer),
+        image: () => { if (run === mine) showPicture(); },
         counts: ({ counts }) => { panels.counts = counts; },
         error: (error) => { if (run === mine) fail(error); },
         result: (result) => {
           const captured = mine.session?.captured(result) ?? null;
+          returned.note(result.seq, captured);
           panels.add(result, captured === null ? null : performance.now() - captured);
         },
       },
@@ -91,6 +105,8 @@ async function start() {
     if (run !== mine) return void session.close();
     mine.session = shared.session = session;
     attach();
+    showParams(session.processors);
+    showPicture();
   } catch (error) {
     if (run === mine) fail(error);
   }
@@ -110,6 +126,8 @@ function release() {
   run?.overlay?.();
   run?.source?.stop();
   run = null;
+  form.connect(null);
+  showPicture();
   shared.overlay = null;
   $('video').srcObject = null;
 }
@@ -162,38 +180,54 @@ function showFields() {
   $('file-field').hidden = chosen('source') !== 'file';
 }
 
+/** Looks at what there is to run, and at what it costs. */
 async function listPipelines() {
-  const select = $('pipeline');
   try {
-    const response = await fetch('/v1/pipelines');
+    const response = await fetch('/v1/pipelines', { signal: AbortSignal.timeout(LOOK_MS) });
     if (!response.ok) throw new Error(`status ${response.status}`);
-    const answer = await response.json();
-    pipelines = answer.pipelines;
-    const wanted = params.get('pipeline') ?? answer.default;
-    select.replaceChildren(...pipelines.map(({ name, processors }) => {
-      const broken = processors.some(({ error }) => error);
-      return new Option(broken ? `${name} (does not load)` : name, name, false, name === wanted);
-    }));
-    const none = pipelines.length === 0;
-    if (none) select.replaceChildren(new Option('None'));
-    select.disabled = $('start').disabled = none;
-    about();
+    const { pipelines, default: first } = await response.json();
+    if (isLost) hideError();
+    isLost = false;
+    picker.show(pipelines, params.get('pipeline') ?? first);
+    $('start').disabled = pipelines.length === 0;
+    showForm();
   } catch (cause) {
-    select.replaceChildren(new Option('Unknown'));
+    // While something runs, its session says what is wrong.
+    if (picker.pipelines.length || isLost) return;
+    isLost = true;
     showError(new FramegateError('server_unreachable', 'This server does not say what it can run.',
-      'See whether framegate runs, then reload the page.', { cause }));
+      'See whether framegate runs: this page looks for it every two seconds.', { cause }));
   }
 }
 
-function about() {
-  if (pipelines.length === 0) {
-    $('about').textContent = 'No algorithm is loaded. Start the server with one: framegate -p ./my_algorithm.so';
-    return;
-  }
-  const processors = pipelines.find(({ name }) => name === $('pipeline').value)?.processors ?? [];
-  const words = processors.map(({ name, version, description, error }) =>
-    error ? `${name} does not load: ${error}` : [`${name} ${version}`, description].filter(Boolean).join(': '));
-  $('about').textContent = words.join(' → ');
+/** The form of the chosen pipeline while it does not run. */
+function showForm() {
+  if (run?.session?.processors.length) return;
+  form.show(picker.value, picker.chosen?.processors ?? []);
+}
+
+/** The form of the running pipeline. @param {import('../sdk/framegate.js').Processor[]} processors */
+function showParams(processors) {
+  const session = run?.session;
+  if (!session || !processors.length) return;
+  form.connect((values, processor) => session.setParams(values, { processor }));
+  form.show(picker.value, processors);
+}
+
+/** The camera's picture or the one the pipeline returns, which is there only while it runs. */
+function showPicture() {
+  const session = run?.session;
+  const canReturn = session?.returnsImage ?? false;
+  const isReturned = canReturn && chosen('picture') === 'processed';
+  $('picture-switch').hidden = !canReturn;
+  $('mode-switch').hidden = $('mirror-field').hidden = isReturned;
+  returned.show(isReturned ? session ?? null : null);
+}
+
+/** On narrow screens what is set follows what is seen. */
+function arrange() {
+  if (NARROW.matches) $('picture').after($('parameters'), $('about-card'));
+  else $('side').append($('parameters'), $('about-card'));
 }
 
 function showMatching() {
@@ -206,11 +240,14 @@ function showMatching() {
   const live = 'Live: the newest result over the undelayed picture, with its age.';
   const age = panels.ageMs(0.5);
   const slow = age !== null && age > 250 ? ' Results come too late to wait for: choose Live.' : '';
-  $('matching').textContent = !session ? '' : chosen('mode') === 'live' ? live : words[session.matching] + slow;
+  const text = chosen('mode') === 'live' ? live : words[session?.matching ?? 'calibrating'] + slow;
+  say($('matching'), !session || $('mode-switch').hidden ? '' : text);
 }
 
 async function tick() {
   showMatching();
+  log.render();
+  returned.render();
   const session = run?.session;
   if (!session) return;
   renders++;
@@ -224,7 +261,8 @@ async function tick() {
 /** Keeps the address a link to what is chosen. */
 function remember() {
   params.set('source', chosen('source'));
-  if (pipelines.length) params.set('pipeline', $('pipeline').value);
+  if (picker.value) params.set('pipeline', picker.value);
+  params.set('picture', chosen('picture'));
   if (params.get('mode') !== 'arrival') params.set('mode', chosen('mode'));
   history.replaceState(null, '', `?${params}`);
 }
@@ -244,7 +282,6 @@ function wire() {
   $('error-close').addEventListener('click', hideError);
   $('mirror').addEventListener('change', attach);
   $('camera').addEventListener('change', restart);
-  $('pipeline').addEventListener('change', () => { about(); remember(); restart(); });
   $('file').addEventListener('change', () => useFile($('file').files[0]));
   $('pause').addEventListener('click', () => {
     panels.paused = !panels.paused;
@@ -253,11 +290,14 @@ function wire() {
   });
   document.addEventListener('change', ({ target }) => {
     const { name } = /** @type {HTMLInputElement} */ (target);
-    if (name !== 'source' && name !== 'mode') return;
+    if (!['source', 'mode', 'picture', 'pipeline'].includes(name)) return;
     if (name === 'mode' && params.get('mode') === 'arrival') params.delete('mode');
     showFields();
     remember();
+    if (name === 'pipeline') picker.about();
     if (name === 'mode') attach();
+    else if (name === 'picture') showPicture();
+    else if (name === 'pipeline' && !run) showForm();
     else if (chosen('source') !== 'file' || file) restart();
   });
   const stage = $('stage');
@@ -274,11 +314,15 @@ function wire() {
 }
 
 wire();
+arrange();
+NARROW.addEventListener('change', arrange);
 choose('source', params.get('source'));
 choose('mode', params.get('mode'));
+choose('picture', params.get('picture'));
 panels.render();
 showFields();
 setInterval(tick, RENDER_MS);
+setInterval(() => { if (!document.hidden) listPipelines(); }, LOOK_MS);
 await listPipelines();
 await listCameras();
-if (params.get('autostart') === '1' && pipelines.length) start();
+if (params.get('autostart') === '1' && picker.value) start();

@@ -1,6 +1,8 @@
 // @ts-check
 // Puts numbers, results, events and errors on the page. Everything from the server is set as text, never as HTML.
 
+import { $, duration, make } from './dom.js';
+
 /** @typedef {import('../sdk/framegate.js').Result} Result */
 /** @typedef {import('../sdk/framegate.js').Counts} Counts */
 /** @typedef {import('../sdk/framegate.js').ServerEvent} ServerEvent */
@@ -10,10 +12,8 @@ const AGES_MAX = 300; // ages the percentiles are of: 10 s at 30 Hz
 const TEXT_MAX = 12_000; // characters shown of one result
 
 /** @type {[keyof import('../sdk/framegate.js').Timing, string][]} */
-const STAGES = [
-  ['assemble', 'assemble'], ['queue', 'queue'], ['decode', 'decode'], ['wait', 'wait'], ['convert', 'convert'],
-  ['process', 'your algorithm'],
-];
+const STAGES = [['assemble', 'assemble'], ['queue', 'queue'], ['decode', 'decode'], ['wait', 'wait'], ['convert', 'convert']];
+const PROCESSOR_COLOURS = 4; // then they begin anew
 
 /** @type {Record<string, [string, string]>} event kind → tone, words */
 const EVENTS = {
@@ -26,23 +26,6 @@ const EVENTS = {
   frame_too_large: ['warn', 'Picture too large'],
   processor_failed: ['bad', 'Processor could not be made'],
 };
-
-/** @param {string} id @returns {any} */
-export const $ = (id) => document.getElementById(id);
-
-/** @param {string} tag @param {string} text @param {string} [className] */
-function element(tag, text, className = '') {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  made.className = className;
-  return made;
-}
-
-/** @param {number} us */
-export function duration(us) {
-  if (us < 1000) return `${Math.round(us)} µs`;
-  return us < 10_000 ? `${(us / 1000).toFixed(1)} ms` : `${Math.round(us / 1000)} ms`;
-}
 
 /** @param {number[]} values @param {number} share 0…1 */
 function quantile(values, share) {
@@ -90,6 +73,8 @@ export class Panels {
     this.#results = this.#encoded = this.resultRate = this.sentRate = 0;
     this.#since = performance.now();
     $('result').textContent = 'No result yet.';
+    $('way').textContent = 'Shown while results arrive.';
+    for (const id of ['way-bar', 'stage-bar', 'legend']) $(id).replaceChildren();
     this.render();
   }
 
@@ -140,11 +125,8 @@ export class Panels {
       ['Lost', counts ? String(total(counts.dropped)) : '–', ''],
     ];
     $('numbers').replaceChildren(...rows.map(([name, value, unit]) => {
-      const group = document.createElement('div');
-      const number = element('dd', value === '–' ? value : `${value} `);
-      if (value !== '–') number.append(element('small', unit));
-      group.append(element('dt', name), number);
-      return group;
+      const number = make('dd', '', value === '–' ? value : `${value} `, value !== '–' && make('small', '', unit));
+      return make('div', '', make('dt', '', name), number);
     }));
     const reasons = Object.entries({ ...counts?.skipped, ...counts?.dropped });
     $('reasons').textContent = reasons.map(([why, count]) => `${why.replaceAll('_', ' ')} ${count}`).join(' · ');
@@ -159,15 +141,12 @@ export class Panels {
     $('way').textContent = age === null
       ? `Server ${duration(server)}; the whole way is known after the first sender report.`
       : `From capture to this page ${duration(age * 1000)}; of that the server ${duration(server)}.`;
-    bar($('way-bar'), [['c7', outside], ['c3', server]]);
-    bar($('stage-bar'), STAGES.map(([key], index) => [`c${index + 1}`, timing[key] ?? 0]));
-    const items = STAGES.map(([key, name], index) => [`c${index + 1}`, name, timing[key] ?? 0]);
-    if (outside) items.push(['c7', 'camera, network and browser', outside]);
-    $('legend').replaceChildren(...items.map(([className, name, us]) => {
-      const item = element('li', `${name} `, String(className));
-      item.append(element('b', duration(Number(us))));
-      return item;
-    }));
+    const parts = [...STAGES.map(([stage, name], index) => part(`c${index + 1}`, name, timing[stage])), ...algorithms(timing)];
+    const way = part('c7', 'camera, network and browser', outside);
+    bar($('way-bar'), [way, part('c3', '', server)]);
+    bar($('stage-bar'), parts);
+    $('legend').replaceChildren(...[...parts, ...outside ? [way] : []].map(({ colour, name, us }) =>
+      make('li', colour, `${name} `, make('b', '', duration(us)))));
   }
 
   /** @param {ServerEvent} event */
@@ -180,23 +159,34 @@ export class Panels {
 
   /** @param {string} tone `good`, `warn`, `bad` or empty @param {string} words @param {string} more */
   line(tone, words, more) {
-    const item = element('li', '', tone);
-    const text = element('p', '');
-    text.append(element('b', words), more && ` ${more}`);
-    item.append(element('time', new Date().toLocaleTimeString([], { hour12: false })), text);
+    const time = make('time', '', new Date().toLocaleTimeString([], { hour12: false }));
+    const item = make('li', tone, time, make('p', '', make('b', '', words), more && ` ${more}`));
     const list = $('events');
     list.prepend(item);
     while (list.children.length > EVENTS_MAX) list.lastChild.remove();
   }
 }
 
-/** @param {HTMLElement} parent @param {(string | number)[][]} parts class and weight */
+/** @typedef {{ colour: string, name: string, us: number }} Part of the way of a frame */
+
+/** @param {string} colour @param {string} name @param {unknown} us @returns {Part} */
+const part = (colour, name, us) => ({ colour, name, us: Number(us) || 0 });
+
+/** The algorithm, or each one of a chain. @param {import('../sdk/framegate.js').Timing} timing */
+function algorithms({ process, processors }) {
+  const chain = Object.entries(processors ?? {});
+  if (chain.length < 2) return [part('c6', 'your algorithm', process)];
+  return chain.map(([name, us], index) => part(`a${index % PROCESSOR_COLOURS + 1}`, name, us));
+}
+
+/** @param {HTMLElement} parent @param {Part[]} parts */
 function bar(parent, parts) {
-  while (parent.children.length < parts.length) parent.append(document.createElement('span'));
-  parts.forEach(([className, weight], index) => {
-    const part = /** @type {HTMLElement} */ (parent.children[index]);
-    part.className = String(className);
-    part.style.flexGrow = String(weight);
+  while (parent.children.length < parts.length) parent.append(make('span'));
+  while (parent.children.length > parts.length) parent.lastChild?.remove();
+  parts.forEach(({ colour, us }, index) => {
+    const span = /** @type {HTMLElement} */ (parent.children[index]);
+    span.className = colour;
+    span.style.flexGrow = String(us);
   });
 }
 
@@ -207,7 +197,7 @@ export function showError(error) {
   $('error-code').textContent = [error.code ?? error.name, error.problem?.code].filter(Boolean).join(' · ');
   const tried = [['This browser', error.local], ['Server', error.remote], ['Tried', error.pairs]]
     .filter(([, list]) => list?.length);
-  $('error-details').replaceChildren(...tried.map(([who, list]) => element('li', `${who}: ${list.join(', ')}`)));
+  $('error-details').replaceChildren(...tried.map(([who, list]) => make('li', '', `${who}: ${list.join(', ')}`)));
   $('error').hidden = false;
 }
 

@@ -34,6 +34,8 @@ export interface Timing {
   convert: number;
   process: number;
   total: number;
+  /** Of a chain: `process` by processor. */
+  processors?: Record<string, number>;
 }
 
 /** Something found at a place. */
@@ -78,6 +80,53 @@ export interface Hello {
   processors: { name: string; version: string; description: string }[];
 }
 
+/** What a parameter is set to: a number, yes or no, a text, one of the choices, or a colour as `#rrggbb`. */
+export type ParamValue = boolean | number | string;
+
+/** A value of a processor that can be changed while it runs. */
+export interface Param {
+  /** Unique within its processor. */
+  id: string;
+  /** For people; absent: the id. */
+  label?: string;
+  group?: string;
+  description?: string;
+  unit?: string;
+  kind: 'bool' | 'int' | 'float' | 'choice' | 'text' | 'color';
+  /** In force now; kept up to date. */
+  value: ParamValue;
+  default: ParamValue;
+  /** Of `int` and `float` with a range. */
+  min?: number;
+  max?: number;
+  /** Values are `min` plus multiples of it; absent: any. */
+  step?: number;
+  /** Of `choice`. */
+  choices?: string[];
+  /** Of `text`, in UTF-8. */
+  bytes_max?: number;
+}
+
+/** A processor of the running pipeline. Its texts come from its author: show them as text, never as HTML. */
+export interface Processor {
+  name: string;
+  version?: string;
+  description?: string;
+  /** What it is written in. */
+  language?: string;
+  /** Whether `send` reaches it. */
+  takes_messages?: boolean;
+  params?: Param[];
+}
+
+/** What became of values that were set. */
+export interface ParamsAnswer {
+  /** In force now. */
+  values: { processor: string; id: string; value: ParamValue }[];
+  /** Not taken, and why, for people; the value before stays. */
+  refused: { processor: string; id: string; text: string }[];
+}
+
 /** Something that happened to the engine or the stream. */
 export interface ServerEvent {
   kind: 'engine_starting' | 'engine_ready' | 'engine_crashed' | 'engine_hung' | 'engine_backoff' | 'circuit_open'
@@ -96,6 +145,14 @@ export interface Events<Data = unknown> {
   log: { level: 'error' | 'warn' | 'info' | 'debug'; text: string };
   counts: { counts: Counts; missed: Missed[] };
   hello: Hello;
+  /** Each time an engine is ready: its processors, with the values in force. */
+  processors: Processor[];
+  /** Values that changed or were refused, whoever asked. */
+  params: ParamsAnswer;
+  /** What a processor says to its page, apart from results. */
+  message: { processor: string; data: unknown };
+  /** The pipeline returns pictures: `snapshotUrl('processed')` shows them. */
+  image: object;
   /** Why a session that had been live ended; `connect` itself rejects with what went wrong before. */
   error: FramegateError;
 }
@@ -132,7 +189,7 @@ export interface Stats {
 
 /** `code` is one of `insecure_page`, `no_camera`, `camera_denied`, `camera_busy`, `camera_mismatch`, `camera_failed`,
  * `camera_lost`, `no_video`, `no_webrtc`, `server_unreachable`, `server_refused`, `server_full`, `unknown_pipeline`,
- * `no_media_route`, `connection_lost`, `closed`. */
+ * `no_media_route`, `connection_lost`, `not_live`, `no_answer`, `closed`. */
 export class FramegateError extends Error {
   constructor(code: string, message: string, hint: string, more?: object);
   code: string;
@@ -164,6 +221,10 @@ export class Session<Data = unknown> {
   readonly stream: MediaStream;
   readonly hello: Hello | null;
   readonly counts: Counts | null;
+  /** Empty until the first engine is ready. */
+  readonly processors: Processor[];
+  /** Whether the pipeline has given pictures of its own. */
+  readonly returnsImage: boolean;
   /** Milliseconds between the clock of the sender reports and the page's; followed by `overlay`. */
   offset: number;
   /** Calls `listener` until the returned function is called. */
@@ -174,6 +235,16 @@ export class Session<Data = unknown> {
   captured(result: Result): number | null;
   /** Begins to learn `offset` anew, as at each connection. */
   calibrate(): void;
+  /** Sets parameters by their ids, at most 64 at once. Without `processor` each goes to the first processor with that
+   * id. Resolves also when values are refused; rejects with `not_live`, or with `no_answer` after 10 s. The server keeps
+   * accepted values for the engines to come, but not for another session. */
+  setParams(values: Record<string, ParamValue>, options?: { processor?: string }): Promise<ParamsAnswer>;
+  /** Sends any JSON value of at most 16 KiB to a processor; without a name, to the first that takes messages. Throws
+   * `not_live`. */
+  send(message: unknown, options?: { processor?: string }): void;
+  /** Address of a JPEG of the next frame: the camera's picture, or the one the pipeline returns (the default where there
+   * is one). `null` before the server has said hello. */
+  snapshotUrl(view?: 'source' | 'processed'): string | null;
   stats(): Promise<Stats>;
   /** Ends the session on both sides. */
   close(): Promise<Summary>;

@@ -16,6 +16,7 @@ const GATHER_MS = 500; // candidates found later are trickled
 const CONNECT_MS = 10_000; // the server gives up on an offer after as long
 const LOST_MS = 3000; // 'disconnected' for as long is a lost connection
 const RETRY_MS = [300, 1200, 2700, 4800, 7000];
+const ANSWER_MS = 10_000; // an engine that starts anew answers later than one that runs
 
 export class FramegateError extends Error {
   /** @param {string} code @param {string} message @param {string} hint @param {object} [more] */
@@ -63,11 +64,16 @@ export class Session {
   /** @type {any} */ hello = null;
   /** @type {any} */ counts = null;
   /** @type {MediaStream} */ stream = new MediaStream();
+  /** @type {import('./framegate.js').Processor[]} */ processors = [];
+  returnsImage = false;
   offset = 0; // ms from the sender reports' clock to the page's, followed by the overlay
   /** @type {Options} */ #options;
   /** @type {Map<string, Set<Function>>} */ #listeners = new Map();
   #over = new AbortController();
   /** @type {RTCPeerConnection | null} */ #pc = null;
+  /** @type {RTCDataChannel | null} */ #control = null;
+  /** @type {Map<number, (answer: any) => void>} */ #asked = new Map();
+  #askedCount = 0;
   /** @type {string | null} */ #resource = null;
   /** @type {Promise<Summary> | undefined} */ #closed;
 
@@ -140,6 +146,35 @@ export class Session {
     this.offset = performance.timeOrigin + performance.now() - Date.now();
   }
 
+  /** @param {Record<string, unknown>} values @param {{ processor?: string }} [options] @returns {Promise<any>} */
+  setParams(values, { processor } = {}) {
+    return new Promise((resolve, reject) => {
+      const id = ++this.#askedCount;
+      this.#say({ type: 'params', id, data: { values, processor } });
+      const timer = setTimeout(() => this.#answer(id, new FramegateError('no_answer',
+        `The engine has not answered in ${ANSWER_MS / 1000} s.`, 'See the events: it may be starting, or hang.')), ANSWER_MS);
+      this.#asked.set(id, (answer) => {
+        clearTimeout(timer);
+        (answer instanceof Error ? reject : resolve)(answer);
+      });
+    });
+  }
+
+  /** @param {unknown} message @param {{ processor?: string }} [options] */
+  send(message, { processor } = {}) {
+    this.#say({ type: 'message', data: { processor, message } });
+  }
+
+  /** @param {'source' | 'processed'} [view] */
+  snapshotUrl(view) {
+    if (!this.hello) return null;
+    const url = new URL(this.#options.url, document.baseURI);
+    const path = `/v1/streams/${encodeURIComponent(this.hello.stream)}/snapshot.jpg`;
+    url.pathname = url.pathname.replace(/\/whip(\/[^/]*)?$/, '') + path;
+    url.search = view ? `?view=${view}` : '';
+    return url.href;
+  }
+
   async stats() {
     const all = [...(await this.#pc?.getStats() ?? new Map()).values()];
     const out = all.find((s) => s.type === 'outbound-rtp') ?? {};
@@ -195,8 +230,21 @@ export class Session {
 
   #hangUp() {
     const pc = this.#pc;
-    this.#pc = null; // first, so that what closing causes is not taken for a loss
+    this.#pc = this.#control = null; // first, so that what closing causes is not taken for a loss
     pc?.close();
+    for (const id of this.#asked.keys()) this.#answer(id, notLive());
+  }
+
+  /** @param {object} message */
+  #say(message) {
+    if (this.#control?.readyState !== 'open') throw notLive();
+    this.#control.send(JSON.stringify({ v: 1, ...message }));
+  }
+
+  /** @param {any} id @param {any} answer */
+  #answer(id, answer) {
+    this.#asked.get(id)?.(answer);
+    this.#asked.delete(id);
   }
 
   // Frees the server's session; gives its summary. `keepalive` lets the request outlive the page.
@@ -215,7 +263,7 @@ export class Session {
     this.calibrate();
     const pc = this.#pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     const results = pc.createDataChannel('results', { ordered: false, protocol: 'framegate.result.v1' });
-    const control = pc.createDataChannel('control', { protocol: 'framegate.control.v1' });
+    const control = this.#control = pc.createDataChannel('control', { protocol: 'framegate.control.v1' });
     results.onmessage = ({ data }) => this.#onResult(parse(data));
     control.onmessage = ({ data }) => this.#onControl(parse(data));
     const track = this.stream.getVideoTracks()[0];
@@ -342,10 +390,24 @@ export class Session {
 
   /** @param {any} message */
   #onControl(message) {
-    const { type, data } = message ?? {};
+    const { type, data, id } = message ?? {};
     if (type === 'hello') this.hello = data;
+    if (type === 'image') this.returnsImage = true;
     if (type === 'counts' || type === 'summary') this.#onCounts(data);
-    else if (['hello', 'event', 'log'].includes(type)) this.#emit(type, data);
+    else if (type === 'processors') this.#emit(type, this.processors = list(data?.processors));
+    else if (type === 'params') this.#onParams(data, id);
+    else if (['hello', 'event', 'log', 'message', 'image'].includes(type)) this.#emit(type, data);
+  }
+
+  /** @param {any} data @param {any} id */
+  #onParams(data, id) {
+    const answer = { values: list(data?.values), refused: list(data?.refused) };
+    for (const { processor, id: param, value } of answer.values) {
+      const known = this.processors.find(({ name }) => name === processor)?.params?.find((p) => p.id === param);
+      if (known) known.value = value;
+    }
+    this.#emit('params', answer);
+    this.#answer(id, answer);
   }
 
   /** @param {any} data */
@@ -357,6 +419,8 @@ export class Session {
 }
 
 const closed = () => new FramegateError('closed', 'The session was closed.', '');
+
+const notLive = () => new FramegateError('not_live', 'The session is not connected.', 'Wait for the state `live`.');
 
 /** @param {any} value @returns {any[]} */
 const list = (value) => (Array.isArray(value) ? value : []);

@@ -7,6 +7,6 @@ static int32_t create(const fg_host *host, fg_processor **processor) {
     return FG_ERROR;
 }
 
-static const fg_descriptor descriptor = {sizeof(fg_descriptor), 2, "wrong-abi", "1.0.0", "Of another age."};
+static const fg_descriptor descriptor = {sizeof(fg_descriptor), 2, "wrong-abi", "1.0.0", "Of another age.", "c"};
 FG_EXPORT const fg_entry fg_entry_1;
 FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), UINT32_C(0x00630001), &descriptor, create};

@@ -31,7 +31,8 @@ async function assertFits(page) {
 
 test('camera and the default pipeline give results after one press of Start', async () => {
   const page = await open(chrome, server.base);
-  assert.equal(await page.locator('#pipeline').inputValue(), 'motion');
+  await until('pipelines', () => page.locator('#start').isEnabled());
+  assert.equal(await page.locator('input[name=pipeline]:checked').inputValue(), 'motion');
   assert.equal(await state(page), 'Ready');
   await screenshot(page, 'idle-desktop');
   await page.locator('#start').click();
@@ -73,7 +74,7 @@ test('it works with the keyboard alone', async () => {
   const page = await open(chrome, server.base);
   await until('pipelines', () => page.locator('#start').isEnabled());
   const reached = [];
-  for (let presses = 0; presses < 25 && !reached.includes('start'); presses++) {
+  for (let presses = 0; presses < 30 && !reached.includes('start'); presses++) {
     await page.keyboard.press('Tab');
     reached.push(await page.evaluate(() => document.activeElement.id || document.activeElement.name || document.activeElement.className));
     const ring = await page.evaluate(() => {

@@ -50,7 +50,8 @@ test('a processor that crashes: the page says so, and results go on', async () =
 test('a processor that does not load: the page says why', async () => {
   const page = await open(chrome, `${server.base}/?pipeline=no_symbol&autostart=1`);
   await until('the reason', async () => /Processor could not be made.*fg_entry_1/.test(await events(page)));
-
+  await until('the reason beside the picture', async () => /no_symbol does not load.*fg_entry_1/s.test(await page.locator('#broken').innerText()));
+  assert.equal(await page.locator('.pipelines [data-state=failed]').count(), 1);
   await screenshot(page, 'no-symbol');
   await page.close();
 });

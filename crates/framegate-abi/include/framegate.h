@@ -26,8 +26,8 @@
  *   ever. Nobody frees the other's memory.
  * - [process] calls of one instance never overlap, but the thread may change between them. [any] may be called from
  *   any thread between create and destroy.
- * - No C++ exception may leave a call. FG_PROCESSOR catches them and answers FG_ERROR; a level-2 processor catches its
- *   own.
+ * - No C++ exception may leave a call. FG_PROCESSOR makes error results of them, and so does framegate.hpp; a level-2
+ *   processor of this header catches its own.
  * - Results are 0 or positive for success and negative for errors; unknown positive values mean success.
  * - Text is UTF-8 and ends with 0, and is NULL only where a comment allows it. Sizes are in pixels; every other
  *   quantity has its unit in its name.
@@ -42,6 +42,7 @@
 #include <stdio.h>
 
 #ifdef __cplusplus
+#include <exception>
 extern "C" {
 #define FG_EXPORT extern "C" __attribute__((visibility("default")))
 #else
@@ -126,16 +127,18 @@ typedef struct fg_keypoint {
     float score;  /* 0 to 1 */
 } fg_keypoint;
 
+#define FG_DETECTION_OUTLINE UINT32_C(1) /* the keypoints, in their order, are the corners of its outline */
+
 /* Something found at a place. */
 typedef struct fg_detection {
     uint32_t struct_size;
     float score;         /* confidence, 0 to 1 */
-    const char *label;   /* what it is, at most 64 bytes; NULL: none */
+    const char *label;   /* what it is, cut at 64 bytes; NULL: none */
     float x, y, w, h;    /* box: fractions of the picture, origin top-left, w and h >= 0; clipped to the picture */
     uint64_t track;      /* identity over time; 0 for none */
     const fg_keypoint *keypoints;
     uint32_t keypoint_count; /* at most 64 */
-    uint32_t reserved;
+    uint32_t flags;          /* FG_DETECTION_… */
 } fg_detection;
 
 /* Where process puts what it found. Valid until process returns. A refused call leaves the result as it was, makes the
@@ -210,7 +213,7 @@ typedef struct fg_entry {
     uint32_t abi_version;  /* FG_ABI_VERSION it was compiled with */
     const fg_descriptor *descriptor;
     /* [process] Makes an instance. The sandbox is already in force: files are readable only where the
-     * configuration allows it. */
+     * configuration allows it. Threads may be started from here on, not in constructors of global objects. */
     int32_t (*create)(const fg_host *host, fg_processor **processor);
 } fg_entry;
 
@@ -271,8 +274,9 @@ typedef struct fg_params {
     uint32_t struct_size;
     uint32_t count;  /* at most 64 */
     const fg_param *params;
-    /* [process] A value other than the default, or a new one; already checked against the parameter. Between create and
-     * the first configure, then between frames. Negative: refused, and the value before stays. */
+    /* [process] A value, already checked against the parameter: of each parameter once, in their order, between create
+     * and the first configure, be it the default or another; then between frames, whenever somebody changes one.
+     * Negative: refused, and the value before stays. */
     int32_t (*set)(fg_processor *processor, uint32_t index, const fg_param_value *value);
 } fg_params;
 
@@ -368,6 +372,101 @@ static inline int32_t fg_detect(const fg_out *out, const char *label, float scor
     return out->detection(out, &detection);
 }
 
+/* Shorthand: the same with the box in pixels of `frame`. */
+static inline int32_t fg_detect_px(const fg_out *out, const fg_frame *frame, const char *label, float score, float x,
+                                   float y, float w, float h) {
+    const float width = (float)frame->width, height = (float)frame->height;
+    return fg_detect(out, label, score, x / width, y / height, w / width, h / height);
+}
+
+/* Shorthand: adds a detection whose outline has `count` corners, 3 to 64: pairs x, y in pixels of `frame`. Its box is the
+ * smallest around them. */
+static inline int32_t fg_outline_px(const fg_out *out, const fg_frame *frame, const char *label, float score,
+                                    const float *corners, uint32_t count) {
+    fg_detection detection = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+    fg_keypoint points[64];
+    float right = 0, bottom = 0;
+    uint32_t i;
+    if (!corners || count < 3 || count > 64) return FG_ERROR_ARGUMENT;
+    for (i = 0; i < count; i++) {
+        const float x = corners[2 * i] / (float)frame->width, y = corners[2 * i + 1] / (float)frame->height;
+        points[i].x = x;
+        points[i].y = y;
+        points[i].score = 1.0f;
+        if (i == 0 || x < detection.x) detection.x = x;
+        if (i == 0 || y < detection.y) detection.y = y;
+        if (i == 0 || x > right) right = x;
+        if (i == 0 || y > bottom) bottom = y;
+    }
+    detection.struct_size = sizeof detection;
+    detection.label = label;
+    detection.score = score;
+    detection.w = right - detection.x;
+    detection.h = bottom - detection.y;
+    detection.keypoints = points;
+    detection.keypoint_count = count;
+    detection.flags = FG_DETECTION_OUTLINE;
+    return out->detection(out, &detection);
+}
+
+/* Shorthand: writes `length` bytes of UTF-8 as a JSON text, with its quotes and a 0 behind them, and returns how many
+ * bytes it wrote without the 0; 0 when `capacity` is too small. 6 * length + 10 is always enough. */
+static inline uint64_t fg_json_text(char *to, uint64_t capacity, const char *text, uint64_t length) {
+    static const char digits[] = "0123456789abcdef";
+    uint64_t at = 0, i;
+    if (capacity < 3) return 0;
+    to[at++] = '"';
+    for (i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (at + 8 > capacity) return 0;
+        if (c == '"' || c == '\\') {
+            to[at++] = '\\';
+            to[at++] = (char)c;
+        } else if (c < 0x20) {
+            to[at++] = '\\';
+            to[at++] = 'u';
+            to[at++] = '0';
+            to[at++] = '0';
+            to[at++] = digits[c >> 4];
+            to[at++] = digits[c & 15];
+        } else {
+            to[at++] = (char)c;
+        }
+    }
+    to[at++] = '"';
+    to[at] = 0;
+    return at;
+}
+
+/* Shorthand: copies a plane whose samples have `sample_bytes` to `to`, without what lies between its rows: for libraries
+ * that take width * height bytes. */
+static inline void fg_pack(const fg_plane *plane, uint32_t sample_bytes, uint8_t *to) {
+    const uint64_t row_bytes = (uint64_t)plane->width * sample_bytes;
+    uint32_t y;
+    uint64_t x;
+    for (y = 0; y < plane->height; y++) {
+        const uint8_t *row = plane->data + (int64_t)y * plane->stride_bytes;
+        for (x = 0; x < row_bytes; x++) *to++ = row[x];
+    }
+}
+
+/* Shorthand for create and configure: wants frames of this format and size (0: as the camera sends). */
+static inline int32_t fg_want_frames(const fg_host *host, uint32_t format, uint32_t width, uint32_t height) {
+    const fg_host_want *wants = (const fg_host_want *)host->get_extension(host, FG_EXT_WANT);
+    fg_want want = {0, 0, 0, 0, 0, 0};
+    want.struct_size = sizeof want;
+    want.format = format;
+    want.width = width;
+    want.height = height;
+    return wants ? wants->set(host, &want) : FG_ERROR_UNSUPPORTED;
+}
+
+/* Shorthand for create: says why it failed and returns FG_ERROR. */
+static inline int32_t fg_fail(const fg_host *host, const char *text) {
+    host->log(host, FG_LOG_ERROR, text);
+    return FG_ERROR;
+}
+
 /* Shorthand: sets the result's `data` from a printf format that makes JSON, at most 4095 bytes. A NaN or an infinity
  * printed by %f is no JSON, and neither is the decimal comma of a setlocale. */
 #if defined(__GNUC__)
@@ -405,14 +504,17 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
     FG_EXPORT const fg_entry fg_entry_1 = {sizeof(fg_entry), FG_ABI_VERSION, &fg_descriptor_1, CREATE};
 
 #if defined(__cpp_exceptions)
-#define FG_GUARD(CALL)   \
-    try {                \
-        return CALL;     \
-    } catch (...) {      \
-        return FG_ERROR; \
-    }
+#define FG_GUARD(OUT, CALL)                                             \
+    try {                                                               \
+        return CALL;                                                    \
+    } catch (const std::exception &fg_caught) {                         \
+        (OUT)->error((OUT), fg_caught.what());                          \
+    } catch (...) {                                                     \
+        (OUT)->error((OUT), "an exception that is no std::exception");  \
+    }                                                                   \
+    return FG_ERROR;
 #else
-#define FG_GUARD(CALL) return CALL;
+#define FG_GUARD(OUT, CALL) return CALL;
 #endif
 
 /* Exports one function `int32_t FUNCTION(const fg_frame *, const fg_out *)` as a whole processor (level 1). Use once,
@@ -420,7 +522,7 @@ static int32_t fg_data_printf(const fg_out *out, const char *format, ...) {
 #define FG_PROCESSOR(NAME, VERSION, DESCRIPTION, FUNCTION)                                                       \
     static int32_t fg_simple_process(fg_processor *self, const fg_frame *frame, const fg_out *out) {             \
         (void)self;                                                                                              \
-        FG_GUARD(FUNCTION(frame, out))                                                                           \
+        FG_GUARD(out, FUNCTION(frame, out))                                                                      \
     }                                                                                                            \
     static void fg_simple_destroy(fg_processor *self) { (void)self; }                                            \
     static int32_t fg_simple_create(const fg_host *host, fg_processor **made) {                                  \

@@ -157,6 +157,7 @@ fn encode(picture: &Picture<'_>, bytes_max: usize) -> Result<Vec<u8>, JpegError>
             private: MJPEG_OPTIONS,
         };
         let mut context = Context::encoder(c"mjpeg", &options).map_err(failed)?;
+        frame.set_quantiser(quantiser);
         context.send_frame(&frame).map_err(failed)?;
         if !context.receive_packet(&mut packet).map_err(failed)? {
             return Err(JpegError::Encoder);

@@ -123,6 +123,9 @@ fn write_detection(out: &mut String, detection: &Detection) {
             let _ = write!(out, "{comma}[{x:.4},{y:.4},{score:.4}]");
         }
         out.push(']');
+        if detection.is_outline {
+            out.push_str(r#","outline":true"#);
+        }
     }
     out.push('}');
 }
@@ -218,6 +221,7 @@ mod tests {
                 bbox: [0.1, 0.2, 0.3, 0.4],
                 track: 7,
                 keypoints: vec![[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]],
+                is_outline: true,
             }],
         };
         let mut counts = Counts::default();
@@ -232,7 +236,7 @@ mod tests {
             "capture_us": 1_795_333_940_123_456_i64, "size": [640, 480], "processor": "motion", "status": "error",
             "error": {"code": "processor", "text": "a \"quoted\" text"}, "dropped": 2,
             "detections": [{"label": "<b>\"x\"</b>", "score": 0.5, "box": [0.1, 0.2, 0.3, 0.4], "track": 7,
-                "keypoints": [[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]]}],
+                "keypoints": [[0.1, 0.2, 1.0], [0.3, 0.4, 0.5]], "outline": true}],
             "data": {"mean": 1.5},
             "timing": {"assemble": 210, "queue": 40, "decode": 910, "wait": 3, "convert": 95, "process": 180, "total": 1490},
             "counts": {"received": 412, "ok": 1, "error": 0, "skipped": {"newer": 1}, "dropped": {}, "undelivered": 3},

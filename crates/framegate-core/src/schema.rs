@@ -215,8 +215,9 @@ pub(crate) fn cut(text: &mut String, bytes_max: usize) {
     text.truncate(beginning(text, bytes_max).len());
 }
 
-/// The beginning of a text that may have any length.
-pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
+/// The beginning of a text that may have any length, cut between characters.
+#[must_use]
+pub fn beginning(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

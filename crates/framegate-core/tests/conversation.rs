@@ -230,3 +230,67 @@ fn sessions_connect_whatever_the_network_reorders() {
         lab.run_until(8 * SECOND, |lab| lab.sent.iter().any(|sent| sent.result_at.is_some()));
     }
 }
+
+#[test]
+fn values_and_state_survive_the_engines() {
+    let mut lab = Lab::connected(20, weather());
+    lab.run_until(SECOND, |lab| !lab.told("processors").is_empty());
+    assert_eq!(lab.told("processors")[0]["processors"][0]["params"][0]["value"], 0.5);
+    lab.say(r#"{"v":1,"type":"params","id":"a","data":{"values":{"threshold":0.25}}}"#);
+    lab.say(r#"{"v":1,"type":"params","id":"b","data":{"values":{"threshold":7}}}"#);
+    lab.run_until(SECOND, |lab| lab.told("params").len() == 2);
+    let answers: Vec<_> = lab.control.iter().filter(|message| message["type"] == "params").collect();
+    assert_eq!(answers[0]["id"], "a");
+    let taken = serde_json::json!([{"processor": "fake", "id": "threshold", "value": 0.25}]);
+    assert_eq!(answers[0]["data"]["values"], taken);
+    assert_eq!(answers[1]["id"], "b");
+    assert_eq!(answers[1]["data"]["refused"][0]["text"], "`threshold` is 7; it takes 0 to 1");
+    for engine in 2..=4 {
+        lab.run(2 * SECOND);
+        let seen = lab.last_result["data"]["seen"].as_u64().unwrap();
+        lab.kill_engine();
+        lab.run_until(2 * SECOND, |lab| lab.told("processors").len() == engine);
+        assert_eq!(lab.told("processors")[engine - 1]["processors"][0]["params"][0]["value"], 0.25);
+        let results = lab.last_result["seq"].clone();
+        lab.run_until(2 * SECOND, |lab| lab.last_result["seq"] != results);
+        assert_eq!(lab.last_result["data"]["threshold"], 0.25);
+        assert!(lab.last_result["data"]["seen"].as_u64().unwrap() > seen);
+    }
+    lab.close_and_check_books();
+}
+
+#[test]
+fn a_page_and_a_processor_talk() {
+    let mut lab = Lab::connected(21, weather());
+    for text in [r#"{"deep":[{"x":1.5}]}"#, "[]", "null", "\"\u{1f600}\""] {
+        let before = lab.told("message").len();
+        lab.say(&format!(r#"{{"v":1,"type":"message","data":{{"message":{text}}}}}"#));
+        lab.run_until(SECOND, |lab| lab.told("message").len() > before);
+        let said = lab.told("message")[before];
+        assert_eq!(said["processor"], "fake");
+        assert_eq!(said["data"], serde_json::from_str::<serde_json::Value>(text).unwrap());
+    }
+    lab.close_and_check_books();
+}
+
+#[test]
+fn a_page_that_floods_hurts_only_its_own_form() {
+    let mut lab = Lab::connected(22, weather());
+    let large = format!(r#"{{"v":1,"type":"params","data":{{"values":{{"threshold":"{}"}}}}}}"#, "x".repeat(8000));
+    for step in 0..2000 {
+        let text = match step % 4 {
+            0 => r#"{"v":1,"type":"params","id":1,"data":{"values":{"threshold":0.1}}}"#,
+            1 => &large,
+            2 => r#"{"v":1,"type":"message","data":{"message":[1,2,3]}}"#,
+            _ => r#"{"v":1,"type":"params","data":{"values":{"a":1,"b":{},"c":[]},"processor":"x"}}"#,
+        };
+        // A full channel is the page's own affair.
+        let _ = lab.peer.as_mut().unwrap().send_control(lab.now.instant, text);
+        lab.empty_browser();
+        lab.run(5 * MS);
+    }
+    lab.run(5 * SECOND);
+    lab.settle();
+    assert_eq!(lab.ok_percent_from(FIRST_FRAMES), 100.0);
+    lab.close_and_check_books();
+}

@@ -129,9 +129,15 @@ pub(crate) struct Image {
 impl Image {
     /// Copies the file at `path`.
     pub(crate) fn copy(path: &Path) -> Result<Self, LoadError> {
-        let read = |source| LoadError::Read { path: path.to_owned(), source };
+        Self::copy_as(path, path)
+    }
+
+    /// Copies `file` for a processor that people know by `path`, such as the source it was compiled from; its folder is
+    /// that of `path`.
+    pub(crate) fn copy_as(file: &Path, path: &Path) -> Result<Self, LoadError> {
+        let read = |source| LoadError::Read { path: file.to_owned(), source };
         let mut bytes = Vec::new();
-        File::open(path).map_err(read)?.take(PROCESSOR_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+        File::open(file).map_err(read)?.take(PROCESSOR_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
         if bytes.len() as u64 > PROCESSOR_BYTES_MAX {
             return Err(LoadError::TooLarge { path: path.to_owned() });
         }
@@ -343,9 +349,45 @@ pub(crate) unsafe fn bounded_text(text: *const c_char, bytes_max: usize) -> Opti
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
 
+/// The beginning of the text at `text`, cut between characters to at most `bytes_max` bytes, if it is not NULL and that
+/// beginning is valid UTF-8. Reads no further than that.
+///
+/// # Safety
+/// As for [`bounded_text`].
+pub(crate) unsafe fn cut_text(text: *const c_char, bytes_max: usize) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: `strnlen` reads up to the 0 or `bytes_max + 1` bytes, which the caller vouches for.
+    let length = unsafe { libc::strnlen(text, bytes_max + 1) };
+    // SAFETY: as many bytes were just read there.
+    let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length.min(bytes_max)) };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text.to_owned()),
+        // A character that the cut went through.
+        Err(error) if length > bytes_max && error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok().map(str::to_owned)
+        }
+        Err(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_cut_between_characters() {
+        let check = |text: &CStr, expected: Option<&str>| {
+            // SAFETY: the text ends with 0.
+            assert_eq!(unsafe { cut_text(text.as_ptr(), 4) }.as_deref(), expected, "{text:?}");
+        };
+        check(c"face", Some("face"));
+        check(c"faces", Some("face"));
+        check(c"gr\xc3\xbc\xc3\xbc", Some("grü"));
+        check(c"gra\xc3\xbc", Some("gra"));
+        check(c"gr\xff", None);
+    }
 
     #[test]
     fn minor_versions_run_together_from_one_on() {

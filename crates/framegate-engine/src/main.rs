@@ -5,6 +5,7 @@
 mod clip;
 mod doctor;
 mod raw;
+mod sdk;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,8 @@ enum Command {
     Raw(raw::RawArgs),
     /// Check codecs and sandbox of this machine
     Doctor(doctor::DoctorArgs),
+    /// Unpack headers, Python package and Rust crate for authors of processors, and print their folder
+    Sdk(sdk::SdkArgs),
 }
 
 fn parse_pipeline(text: &str) -> Result<PipelineSpec, String> {
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Sdk(arguments) => sdk::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

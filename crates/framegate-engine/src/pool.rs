@@ -1,12 +1,13 @@
-//! The memory pictures are converted into: one slot per engine, walled off by inaccessible pages.
+//! The memory pictures are converted into: one slot per engine, walled off by inaccessible pages. One that Python
+//! processors see is shared with their process.
 
 mod canvas;
 
-use std::ptr::NonNull;
+use std::{os::fd::OwnedFd, ptr::NonNull};
 
 use rustix::{
     io::Errno,
-    mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap},
+    mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap},
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +49,47 @@ impl Slot {
         Ok(slot)
     }
 
-    /// The slot's bytes.
+    /// Maps `capacity` bytes of `memory`, a multiple of the page size, which another process maps as well. It holds no
+    /// picture before [`Self::fit`].
+    pub(crate) fn shared(memory: &OwnedFd, capacity: usize) -> Result<Self, Errno> {
+        let page = page_size();
+        if capacity == 0 || capacity % page != 0 {
+            return Err(Errno::INVAL);
+        }
+        let mapped_bytes = capacity.checked_add(2 * page).ok_or(Errno::NOMEM)?;
+        // SAFETY: a new private mapping at an address of the kernel's choice touches no existing memory.
+        let base =
+            unsafe { mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
+        let slot = Self { base, mapped_bytes, start: page, len: 0 };
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::FIXED);
+        // SAFETY: it replaces the pages between the two walls of the mapping just made; nothing points into them yet.
+        unsafe { mmap(base.as_ptr().add(page).cast(), capacity, access, flags, memory, 0)? };
+        Ok(slot)
+    }
+
+    /// Makes a shared slot one of `len` bytes that end close to its wall; `false` when it has not that many.
+    pub(crate) fn fit(&mut self, len: usize) -> bool {
+        let page = page_size();
+        let capacity = self.mapped_bytes - 2 * page;
+        if len > capacity {
+            return false;
+        }
+        self.start = page + (capacity - len) / ALIGNMENT * ALIGNMENT;
+        self.len = len;
+        true
+    }
+
+    /// Address of the first byte of a shared slot's memory, whatever lies there.
+    pub(crate) fn memory_address(&self) -> usize {
+        self.base.as_ptr() as usize + page_size()
+    }
+
+    /// The slot's bytes. Of a shared slot another process may read them, or, while its processor is called, write.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: `start..start + len` lies within the accessible pages of this slot's own mapping, which lives as long
-        // as the slot; the borrow of `self` keeps other slices away. Fresh pages are zero, so all bytes are initialised.
+        // as the slot; the borrow of `self` keeps other slices away. Fresh pages are zero, so all bytes are initialised. What a
+        // process that shares them writes at the wrong time is another picture, and nothing here depends on pixels.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(self.start), self.len) }
     }
 }
@@ -101,7 +139,7 @@ pub(crate) struct SlotAddresses {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new` with this length and no borrow of it outlives the slot.
+        // SAFETY: the mapping was made by `new` or `shared` with this length and no borrow of it outlives the slot.
         // An error would leave the mapping behind, which harms nobody.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
     }
@@ -115,6 +153,24 @@ fn page_size() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shared_slot_holds_pictures_of_any_size_at_its_end() {
+        let memory = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let capacity = 64 * page_size();
+        rustix::fs::ftruncate(&memory, capacity as u64).unwrap();
+        let mut slot = Slot::shared(&memory, capacity).unwrap();
+        for len in [1, 4096, 641 * 3, capacity] {
+            assert!(slot.fit(len));
+            let offset = slot.start - page_size();
+            slot.bytes().fill(9);
+            assert!(slot.bytes().as_ptr() as usize == slot.memory_address() + offset);
+            let mut seen = vec![0; len];
+            rustix::io::pread(&memory, &mut seen, offset as u64).unwrap();
+            assert!(seen.iter().all(|&byte| byte == 9) && capacity - offset - len < ALIGNMENT);
+        }
+        assert!(!slot.fit(capacity + 1));
+    }
 
     #[test]
     fn slots_are_aligned_zeroed_and_end_near_the_wall() {

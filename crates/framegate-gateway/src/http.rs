@@ -53,6 +53,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/sessions", get(api::sessions))
         .route("/v1/pipelines", get(api::pipelines))
         .route("/v1/processors", get(api::processors))
+        .route("/v1/streams/{stream}/snapshot.jpg", get(api::snapshot))
         .route("/whip", post(whip::offer_to_default).get(whip::nothing))
         .route("/whip/{pipeline}", post(whip::offer).get(whip::nothing))
         .route("/sessions/{secret}", get(whip::nothing).patch(whip::candidates).delete(whip::close))

@@ -54,5 +54,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Ports tried when looking for a free one to propose: more would be slow, and fewer may all be taken.
 pub const FREE_PORT_TRIES: usize = 100;
 
+/// Time a snapshot waits for the next frame of its stream: cameras that give one picture a second are served.
+pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Requests waiting for snapshots of one stream; more are told to come again.
+pub const SNAPSHOT_WAITERS_MAX: usize = 64;
+
 // An answer must be possible after the slowest accepted body.
 const _: () = assert!(BODY_TIMEOUT.as_millis() < ANSWER_TIMEOUT.as_millis());
+const _: () = assert!(SNAPSHOT_TIMEOUT.as_millis() < ANSWER_TIMEOUT.as_millis());

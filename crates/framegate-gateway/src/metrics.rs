@@ -25,6 +25,8 @@ pub enum Metric {
     Frames,
     /// Engines replaced, by reason.
     EngineRestarts,
+    /// Changes of parameters and messages of pages that were refused.
+    PageRefusals,
     /// HTTP requests answered, by class of status.
     HttpRequests,
     /// HTTP connections open now.
@@ -37,13 +39,14 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric, in the order of the text.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BuildInfo,
         Self::Sessions,
         Self::SessionsOpened,
         Self::SessionsRefused,
         Self::Frames,
         Self::EngineRestarts,
+        Self::PageRefusals,
         Self::HttpRequests,
         Self::HttpConnections,
         Self::ProcessMemory,
@@ -60,6 +63,7 @@ impl Metric {
             Self::SessionsRefused => "framegate_sessions_refused_total",
             Self::Frames => "framegate_frames_total",
             Self::EngineRestarts => "framegate_engine_restarts_total",
+            Self::PageRefusals => "framegate_page_refusals_total",
             Self::HttpRequests => "framegate_http_requests_total",
             Self::HttpConnections => "framegate_http_connections",
             Self::ProcessMemory => "framegate_process_resident_memory_bytes",
@@ -77,6 +81,7 @@ impl Metric {
             Self::SessionsRefused => "Offers refused.",
             Self::Frames => "Frames assembled by the gateway, by what became of them; each is counted once.",
             Self::EngineRestarts => "Engines that ended before their session did and were replaced.",
+            Self::PageRefusals => "Changes of parameters and messages of pages that were refused, whole or in part.",
             Self::HttpRequests => "HTTP requests answered, by class of status.",
             Self::HttpConnections => "HTTP connections open now.",
             Self::ProcessMemory => "Resident memory of the gateway's process; engines are processes of their own.",
@@ -100,6 +105,7 @@ impl Metric {
             | Self::SessionsRefused
             | Self::Frames
             | Self::EngineRestarts
+            | Self::PageRefusals
             | Self::HttpRequests
             | Self::ProcessCpu => true,
             Self::BuildInfo | Self::Sessions | Self::HttpConnections | Self::ProcessMemory => false,
@@ -197,6 +203,13 @@ pub fn engine_restart(reason: RestartReason) {
     table().restarts[reason as usize].increment(1);
 }
 
+/// Counts changes of parameters and messages that were refused.
+pub fn page_refusals(count: u64) {
+    if count > 0 {
+        table().page_refusals.increment(count);
+    }
+}
+
 /// Counts an answered HTTP request by its status.
 pub(crate) fn http_request(status: u16) {
     let class = usize::from(status / 100).clamp(1, HTTP_CLASSES.len()) - 1;
@@ -232,6 +245,7 @@ struct Table {
     skipped: [Counter; 4],
     dropped: [Counter; 7],
     restarts: [Counter; 2],
+    page_refusals: Counter,
     http_requests: [Counter; 5],
     http_connections: Gauge,
     memory: Gauge,
@@ -269,6 +283,7 @@ impl Table {
             skipped: SkipReason::ALL.map(|reason| frames("skipped", reason.as_str())),
             dropped: DropReason::ALL.map(|reason| frames("dropped", reason.as_str())),
             restarts: RestartReason::ALL.map(|reason| by_reason(Metric::EngineRestarts, reason.as_str())),
+            page_refusals: counter(&recorder, Metric::PageRefusals, Vec::new()),
             http_requests: HTTP_CLASSES
                 .map(|class| counter(&recorder, Metric::HttpRequests, vec![Label::new("status", class)])),
             http_connections: gauge(&recorder, Metric::HttpConnections, Vec::new()),

@@ -263,6 +263,8 @@ pub struct Detection {
     pub track: u64,
     /// Points as fractions of the picture, with a confidence each.
     pub keypoints: Vec<[f32; 3]>,
+    /// The keypoints are the corners of its outline, in order.
+    pub is_outline: bool,
 }
 
 /// What an engine has used.

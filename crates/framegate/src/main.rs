@@ -6,6 +6,7 @@
 mod check;
 mod doctor;
 mod failure;
+mod list;
 mod load;
 mod log;
 mod pipeline;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
-/// Run any algorithm, in C, C++ or Rust, on live video; results come back bound to the exact frame
+/// Run any algorithm, in C, C++, Rust, Python or GStreamer, on live video; results come back bound to the exact frame
 #[derive(Debug, Parser)]
 #[command(name = "framegate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Arguments {
@@ -40,6 +41,8 @@ Exit codes:  0 ok  1 failure  2 usage  3 config  4 environment (port, engine pro
 enum Command {
     /// Serve pages, WHIP and the API (the default)
     Serve(serve::ServeArgs),
+    /// Show what is there without serving it
+    List(list::ListArgs),
     /// Run a pipeline on a clip or an image, and print a result for every frame
     Run(run::RunArgs),
     /// Check whether a processor keeps the rules: memory, sizes, results, leaks, sandbox
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
+        Some(Command::List(options)) => list::run(&options),
         Some(Command::Check(options)) => check::run(&options),
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),

@@ -34,6 +34,7 @@ macro_rules! mirror {
     }};
 }
 
+#[expect(clippy::too_many_lines, reason = "a list with a line for each field")]
 fn mirrors() -> Vec<Mirror> {
     vec![
         mirror!("fg_plane", Plane, data, stride_bytes, width, height),
@@ -72,7 +73,7 @@ fn mirrors() -> Vec<Mirror> {
             track,
             keypoints,
             keypoint_count,
-            reserved,
+            flags,
         ),
         mirror!("fg_out", Out, struct_size, reserved, context, detection, data, get_extension, error),
         mirror!("fg_config", Config, struct_size, format, width, height, source_width, source_height),
@@ -143,6 +144,7 @@ fn constants() -> BTreeMap<&'static str, i64> {
         ("FG_RANGE_LIMITED", abi::RANGE_LIMITED.into()),
         ("FG_RANGE_FULL", abi::RANGE_FULL.into()),
         ("FG_WANT_WRITABLE", abi::WANT_WRITABLE.into()),
+        ("FG_DETECTION_OUTLINE", abi::DETECTION_OUTLINE.into()),
         ("FG_PARAM_BOOL", abi::PARAM_BOOL.into()),
         ("FG_PARAM_INT", abi::PARAM_INT.into()),
         ("FG_PARAM_FLOAT", abi::PARAM_FLOAT.into()),
@@ -263,7 +265,7 @@ fn formats_and_limits_are_those_of_the_wire() {
     for told in [
         format!("at most {} a frame", limits::DETECTIONS_MAX),
         format!("at most {} KiB; the last call counts", limits::RESULT_DATA_BYTES_MAX / 1024),
-        format!("what it is, at most {} bytes", limits::LABEL_BYTES_MAX),
+        format!("what it is, cut at {} bytes", limits::LABEL_BYTES_MAX),
         format!("cut at {} KiB", limits::TEXT_BYTES_MAX / 1024),
         format!("at most {}", abi::KEYPOINTS_MAX),
     ] {

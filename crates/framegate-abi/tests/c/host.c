@@ -138,6 +138,12 @@ static void draw(const char *scene, fg_frame *frame, uint32_t bytes, uint32_t in
         }
 }
 
+static int32_t fail(const fg_out *out, const char *text) {
+    (void)out;
+    fprintf(stderr, "%s\n", text);
+    return FG_OK;
+}
+
 static int64_t now_ns(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -148,8 +154,8 @@ int main(int argc, char **argv) {
     if (argc != 3 && argc != 5) return 2;
     const char *scene = argv[1];
     const uint32_t frames = (uint32_t)atoi(argv[2]);
-    const fg_host host = {sizeof host, FG_ABI_VERSION, NULL, host_extension, say};
-    const fg_out out = {sizeof out, 0, NULL, add, set_data, no_extension};
+    const fg_host host = {sizeof host, FG_ABI_VERSION, NULL, host_extension, say, "/", "test"};
+    const fg_out out = {sizeof out, 0, NULL, add, set_data, no_extension, fail};
     fg_processor *processor = NULL;
     if (fg_entry_1.create(&host, &processor) != FG_OK) return 3;
 

@@ -291,6 +291,12 @@ impl Frame {
         raw.pict_type = if keyframe { ffi::AVPictureType::I } else { ffi::AVPictureType::NONE };
     }
 
+    /// Sets the quantiser of an encoder that works with a fixed one: it looks for it at each picture.
+    pub(crate) fn set_quantiser(&mut self, quantiser: c_int) {
+        // SAFETY: the frame is valid and owned.
+        unsafe { self.0.as_mut() }.quality = quantiser.saturating_mul(ffi::FF_QP2LAMBDA);
+    }
+
     /// Width and height, when it is an I420 picture.
     pub(crate) fn i420_size(&self) -> Option<(u32, u32)> {
         // SAFETY: the frame is valid.

@@ -183,6 +183,7 @@ fn numbers_no_host_lets_through_end_the_engine() {
             bbox: [0.0, 0.0, bad, 0.0],
             track: 0,
             keypoints: Vec::new(),
+            is_outline: false,
         });
         assert!(matches!(say(&mut runner, now, &FromEngine::Result(header)), Err(EngineError::Result(_))), "{bad}");
     }

@@ -59,6 +59,9 @@ pub(crate) struct Lab {
     pub(crate) events: Vec<(Instant, PeerEvent)>,
     pub(crate) notices: Vec<String>,
     pub(crate) summary: Option<Value>,
+    /// Control messages but for counts.
+    pub(crate) control: Vec<Value>,
+    pub(crate) last_result: Value,
     /// Datagrams the session sent to anyone but the browser.
     pub(crate) strays: Vec<SocketAddr>,
     /// Datagrams the browser sent, kept for those who want to replay them.
@@ -100,6 +103,8 @@ impl Lab {
             events: Vec::new(),
             notices: Vec::new(),
             summary: None,
+            control: Vec::new(),
+            last_result: Value::Null,
             strays: Vec::new(),
             overheard: Vec::new(),
             // Wraps after a little more than two seconds.
@@ -151,6 +156,17 @@ impl Lab {
             self.run(Duration::from_millis(1));
         }
         self.now.instant - start
+    }
+
+    /// Says something on the control channel as a page does.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.peer.as_mut().unwrap().send_control(self.now.instant, text).unwrap();
+        self.empty_browser();
+    }
+
+    /// Data of the control messages of a type.
+    pub(crate) fn told(&self, kind: &str) -> Vec<&Value> {
+        self.control.iter().filter(|message| message["type"] == kind).map(|message| &message["data"]).collect()
     }
 
     /// Sends no more pictures and lets what is under way arrive.
@@ -260,6 +276,7 @@ impl Lab {
                 let sent = self.outcome(&result["rtp"], status);
                 assert_eq!(result["data"]["number"], sent.number, "a result is bound to another frame");
                 self.missed(&result["missed"]);
+                self.last_result = result;
                 return;
             }
             PeerEvent::Control(bytes) => {
@@ -270,6 +287,9 @@ impl Lab {
                     "event" => self.notices.push(data["kind"].as_str().unwrap().to_owned()),
                     "summary" => self.summary = Some(data["counts"].clone()),
                     _ => {}
+                }
+                if message["type"] != "counts" {
+                    self.control.push(message);
                 }
                 return;
             }

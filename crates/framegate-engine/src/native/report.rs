@@ -4,32 +4,35 @@ use framegate_abi as abi;
 use framegate_codec::Image;
 use framegate_wire::{
     Detection,
-    limits::{DETECTIONS_MAX, LABEL_BYTES_MAX, RESULT_DATA_BYTES_MAX},
+    limits::{DETECTIONS_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
 use super::drawing::DrawingError;
 use crate::limits::FRACTION_MAX;
 
+/// Fewer points enclose nothing.
+const OUTLINE_CORNERS_MIN: usize = 3;
+
 /// The result of one call so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) detections: Vec<Detection>,
+pub(crate) struct Report {
+    pub(crate) detections: Vec<Detection>,
     /// JSON text, or empty.
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// The first thing refused: a word for programs and a text for the author.
-    pub(super) refusal: Option<(&'static str, String)>,
+    pub(crate) refusal: Option<(&'static str, String)>,
     /// Whether somebody looks at the frame's picture.
-    pub(super) is_image_wanted: bool,
+    pub(crate) is_image_wanted: bool,
     /// A copy of the picture the processor gave.
-    pub(super) image: Option<Image>,
+    pub(crate) image: Option<Image>,
     /// The frame, as the processor leaves it, is its picture.
-    pub(super) is_frame_the_image: bool,
+    pub(crate) is_frame_the_image: bool,
 }
 
 impl Report {
     /// Forgets the previous frame.
-    pub(super) fn begin(&mut self, is_image_wanted: bool) {
+    pub(crate) fn begin(&mut self, is_image_wanted: bool) {
         self.detections.clear();
         self.data.clear();
         self.refusal = None;
@@ -38,14 +41,14 @@ impl Report {
         self.is_frame_the_image = false;
     }
 
-    /// Adds a detection, or says why not. `label` is `None` when it was too long or not UTF-8.
-    pub(super) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
+    /// Adds a detection, or says why not. `label` is `None` when it was not UTF-8.
+    pub(crate) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
         if self.detections.len() >= DETECTIONS_MAX {
             let text = format!("more than {DETECTIONS_MAX} detections in one frame");
             return self.refuse("too_many", abi::ERROR_LIMIT, text);
         }
         let Some(label) = label else {
-            let text = format!("a detection's label must be UTF-8 text of at most {LABEL_BYTES_MAX} bytes");
+            let text = "a detection's label must be UTF-8 text".to_owned();
             return self.refuse("bad_text", abi::ERROR_ARGUMENT, text);
         };
         if raw.keypoint_count > abi::KEYPOINTS_MAX {
@@ -78,12 +81,13 @@ impl Report {
             bbox: clipped(bbox),
             track: raw.track,
             keypoints: keypoints.iter().map(|point| [point.x, point.y, point.score.clamp(0.0, 1.0)]).collect(),
+            is_outline: raw.flags & abi::DETECTION_OUTLINE != 0 && keypoints.len() >= OUTLINE_CORNERS_MIN,
         });
         abi::OK
     }
 
     /// Replaces the data, or says why not. Empty bytes mean no data.
-    pub(super) fn set_data(&mut self, json: &[u8]) -> i32 {
+    pub(crate) fn set_data(&mut self, json: &[u8]) -> i32 {
         let checked = match std::str::from_utf8(json) {
             Ok(text) if !text.is_empty() => serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string()),
             Ok(_) => Ok(IgnoredAny),
@@ -106,28 +110,28 @@ impl Report {
     }
 
     /// Refuses data of more than the limit, unread.
-    pub(super) fn refuse_large_data(&mut self, length: u64) -> i32 {
+    pub(crate) fn refuse_large_data(&mut self, length: u64) -> i32 {
         self.refuse("too_large", abi::ERROR_LIMIT, format!("data of {length} bytes, at most {RESULT_DATA_BYTES_MAX}"))
     }
 
     /// Refuses data at NULL.
-    pub(super) fn refuse_null_data(&mut self) -> i32 {
+    pub(crate) fn refuse_null_data(&mut self) -> i32 {
         self.refuse("bad_json", abi::ERROR_ARGUMENT, "data is NULL but its length is not 0".to_owned())
     }
 
     /// Refuses a detection that is NULL or smaller than the header's struct.
-    pub(super) fn refuse_struct(&mut self) -> i32 {
+    pub(crate) fn refuse_struct(&mut self) -> i32 {
         let text = "a detection is NULL or its struct_size is not sizeof(fg_detection)".to_owned();
         self.refuse("bad_box", abi::ERROR_ARGUMENT, text)
     }
 
     /// Refuses an error without a text.
-    pub(super) fn refuse_null_error(&mut self) -> i32 {
+    pub(crate) fn refuse_null_error(&mut self) -> i32 {
         self.refuse("bad_text", abi::ERROR_ARGUMENT, "the text of an error is NULL".to_owned())
     }
 
     /// Refuses a picture.
-    pub(super) fn refuse_image(&mut self, error: DrawingError) -> i32 {
+    pub(crate) fn refuse_image(&mut self, error: DrawingError) -> i32 {
         let limit = matches!(error, DrawingError::Size(..));
         self.refuse("bad_image", if limit { abi::ERROR_LIMIT } else { abi::ERROR_ARGUMENT }, error.to_string())
     }
@@ -166,7 +170,7 @@ mod tests {
             track: 0,
             keypoints: std::ptr::null(),
             keypoint_count: 0,
-            reserved: 0,
+            flags: 0,
         }
     }
 

@@ -12,7 +12,6 @@ use std::{
 };
 
 use framegate_abi as abi;
-use framegate_codec::Image;
 use framegate_wire::{
     LogLevel, PixelFormat, Want,
     limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, RESULT_DATA_BYTES_MAX, SIDE_MAX, TEXT_BYTES_MAX},
@@ -22,7 +21,7 @@ use serde::de::IgnoredAny;
 use super::{drawing, report::Report};
 use crate::{
     instance::{Setting, Wanted},
-    library::bounded_text,
+    library::cut_text,
     random::Random,
 };
 
@@ -106,17 +105,6 @@ impl Side {
     /// Begins a frame's report.
     pub(super) fn begin(&self, is_image_wanted: bool) {
         lock(&self.report).begin(is_image_wanted);
-    }
-
-    /// The picture the processor gave with `frame`, which is as it left it.
-    pub(super) fn image(&self, frame: &abi::Frame) -> Option<Image> {
-        let mut report = lock(&self.report);
-        if report.is_frame_the_image {
-            drop(report);
-            // SAFETY: the planes of a frame of ours are as large as it says, and valid until the caller's borrow ends.
-            return unsafe { drawing::of_frame(frame) };
-        }
-        report.image.take()
     }
 
     pub(super) fn returns_image(&self) -> bool {
@@ -305,7 +293,7 @@ callbacks! {
             let count = raw.keypoint_count.min(abi::KEYPOINTS_MAX) as usize;
             let keypoints: &[abi::Keypoint] =
                 if raw.keypoints.is_null() { &[] } else { std::slice::from_raw_parts(raw.keypoints, count) };
-            let label = if raw.label.is_null() { Some(String::new()) } else { bounded_text(raw.label, LABEL_BYTES_MAX) };
+            let label = if raw.label.is_null() { Some(String::new()) } else { cut_text(raw.label, LABEL_BYTES_MAX) };
             (raw, label, keypoints)
         };
         report.add(&raw, label, keypoints)

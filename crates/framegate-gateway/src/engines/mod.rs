@@ -5,11 +5,14 @@
 //! ever trusted: what it writes is parsed with limits, what it prints is read at a bounded rate.
 
 pub(crate) mod control;
+pub mod costs;
+mod describe;
 pub(crate) mod launcher;
 mod nursery;
 mod output;
 pub(crate) mod registry;
 
+pub use describe::describe;
 pub use registry::Registry;
 
 /// How nurseries are started under this configuration.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use framegate_wire::PipelineSpec;
+use framegate_wire::{PipelineSpec, Source};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -15,6 +15,9 @@ use super::launcher::Request;
 
 /// Time a nursery has to load its processor: constructors of large libraries take seconds on a cold disk.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time it has more for each processor that it compiles: the compile step's own limit.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Time a nursery has to answer a request, which takes it a millisecond on a quiet machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +40,13 @@ pub(crate) enum Kind {
     Once,
 }
 
+/// Time a nursery has to load these processors.
+pub(crate) fn load_timeout(spec: &PipelineSpec) -> Duration {
+    let is_compiled = |source: &Source| matches!(source, Source::Compiled(_));
+    let compiled = spec.processors.iter().filter(|processor| is_compiled(&processor.source)).count();
+    LOAD_TIMEOUT + COMPILE_TIMEOUT * u32::try_from(compiled).unwrap_or(1)
+}
+
 /// A nursery process.
 #[derive(Debug)]
 pub(crate) struct Nursery {
@@ -50,9 +60,12 @@ pub(crate) struct Nursery {
     pub(crate) ready: bool,
     /// Whether it is promised to an engine; only those that become one are.
     pub(crate) is_taken: bool,
-    /// Whether it was killed: it is of no use from then on.
+    /// Whether no engine may be asked of it any more.
     pub(crate) is_ending: bool,
+    /// Whether it ends as soon as its last engine has.
+    pub(crate) is_retired: bool,
     pub(crate) fault: Option<String>,
+    load_timeout: Duration,
     /// Engines asked for and not answered.
     unanswered: usize,
     /// When it was started, or last answered or asked while nothing was unanswered.
@@ -89,7 +102,9 @@ impl Nursery {
             ready: false,
             is_taken: false,
             is_ending: false,
+            is_retired: false,
             fault: None,
+            load_timeout: load_timeout(spec),
             unanswered: 0,
             since: Instant::now(),
         })
@@ -120,8 +135,8 @@ impl Nursery {
     /// What it should have done by now.
     pub(crate) fn overdue(&self, now: Instant) -> Option<&'static str> {
         let waited = now.saturating_duration_since(self.since);
-        if !self.ready && waited > LOAD_TIMEOUT {
-            Some("loading the processor took more than a minute; its constructors must end")
+        if !self.ready && waited > self.load_timeout {
+            Some("loading the processor takes too long; its constructors must end")
         } else if self.unanswered > 0 && waited > ANSWER_TIMEOUT {
             Some("the nursery does not answer")
         } else {

@@ -1,21 +1,23 @@
 //! The pipelines and what is known of their processors. Written by the launcher, read by the control plane.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use framegate_wire::{Loaded, PipelineSpec};
+use framegate_core::schema;
+use framegate_wire::{Loaded, PipelineSpec, ProcessorInfo};
 
-use crate::config::Config;
+use super::costs::{Cost, Costs};
+use crate::config::{Config, pipeline_name};
 
-/// What became of loading a processor.
+/// What became of loading a pipeline's processors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessorState {
-    /// Nobody has asked for it yet.
+    /// Nobody has asked for them yet.
     Idle,
-    /// Its nursery is loading it.
+    /// Their nursery is loading them.
     Loading,
-    /// It can be forked.
+    /// They can be forked.
     Ready(Loaded),
-    /// It cannot be loaded; the text says why and what to do.
+    /// They cannot be loaded, or no instance can be made; the text says why and what to do.
     Failed(String),
 }
 
@@ -26,29 +28,127 @@ pub struct PipelineEntry {
     pub name: String,
     /// What its nursery loads.
     pub spec: PipelineSpec,
-    state: Mutex<ProcessorState>,
+    known: Mutex<Known>,
+    costs: Costs,
+}
+
+#[derive(Debug)]
+struct Known {
+    state: ProcessorState,
+    /// What their instances are like, once a trial has shown it.
+    infos: Option<Arc<Vec<ProcessorInfo>>>,
+    /// Whether a trial is under way that may still fail.
+    is_on_trial: bool,
 }
 
 impl PipelineEntry {
-    /// What is known of the processor.
+    fn new(spec: PipelineSpec) -> Self {
+        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None, is_on_trial: false });
+        let costs = Costs::new(spec.processors.len());
+        Self { name: spec.name.clone(), spec, known, costs }
+    }
+
+    /// What is known of the processors.
     #[must_use]
     pub fn state(&self) -> ProcessorState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known().state.clone()
+    }
+
+    /// What instances of the processors are like, in their order; `None` before a trial has shown it.
+    #[must_use]
+    pub fn infos(&self) -> Option<Arc<Vec<ProcessorInfo>>> {
+        self.known().infos.clone()
+    }
+
+    /// What the processor at a place of the pipeline has cost lately.
+    #[must_use]
+    pub fn cost(&self, processor: usize) -> Option<Cost> {
+        self.costs.of(processor)
+    }
+
+    /// Hot path: notes the time of one call of the processor at a place.
+    pub(crate) fn note_cost(&self, processor: usize, took_us: u32) {
+        self.costs.note(processor, took_us);
     }
 
     pub(crate) fn set_state(&self, state: ProcessorState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        let mut known = self.known();
+        if state == ProcessorState::Loading {
+            known.infos = None;
+        }
+        known.is_on_trial = matches!(&state, ProcessorState::Ready(loaded) if loaded.tasks <= 1);
+        known.state = state;
     }
 
-    /// The processor's own name once it is loaded, before that the pipeline's.
+    /// Whether the processors are loaded and the trial that shows what they are like has not ended.
     #[must_use]
-    pub fn processor_name(&self) -> String {
+    pub fn is_on_trial(&self) -> bool {
+        self.known().is_on_trial
+    }
+
+    /// The trial's nursery is gone.
+    pub(crate) fn end_trial(&self) {
+        self.known().is_on_trial = false;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What is inside is whole at any time: it is only ever replaced.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a nursery has loaded. Its processors' code ran in it, so that it may say anything.
+    ///
+    /// # Errors
+    /// A text for people when it is not what was asked for.
+    pub(crate) fn set_loaded(&self, mut loaded: Loaded) -> Result<(), String> {
+        let expected = self.spec.processors.len();
+        if loaded.processors.len() != expected {
+            return Err(format!("{} processors were loaded instead of {expected}", loaded.processors.len()));
+        }
+        for descriptor in &mut loaded.processors {
+            schema::check_descriptor(descriptor);
+            if !schema::is_name(&descriptor.name) {
+                return Err(format!("`{}` is no name of a processor", descriptor.name.escape_debug()));
+            }
+        }
+        self.set_state(ProcessorState::Ready(loaded));
+        Ok(())
+    }
+
+    /// Notes what the trial has shown.
+    ///
+    /// # Errors
+    /// As [`set_loaded`](Self::set_loaded).
+    pub(crate) fn set_described(&self, infos: Vec<ProcessorInfo>) -> Result<(), String> {
+        let expected = self.spec.processors.len();
+        let infos = schema::checked(infos).filter(|infos| infos.len() == expected);
+        let infos = infos.ok_or("what it says of its processors makes no sense")?;
+        let mut known = self.known();
+        known.infos = Some(Arc::new(infos));
+        known.is_on_trial = false;
+        Ok(())
+    }
+
+    /// Notes what a session's engine has shown, where no trial could.
+    pub(crate) fn learn(&self, infos: Vec<ProcessorInfo>) {
+        if self.infos().is_none() && !self.is_on_trial() {
+            // An engine that says what makes no sense teaches nothing; its session has ended it.
+            let _ = self.set_described(infos);
+        }
+    }
+
+    /// Names of the processors, each once: their own when they are loaded, before that those of their files.
+    #[must_use]
+    pub fn processor_names(&self) -> Vec<String> {
         match self.state() {
             ProcessorState::Ready(loaded) => {
-                let names: Vec<_> = loaded.processors.into_iter().map(|processor| processor.name).collect();
-                names.join("+")
+                schema::unique_names(loaded.processors.iter().map(|processor| processor.name.as_str()))
             }
-            _ => self.name.clone(),
+            _ => {
+                let of = |spec: &framegate_wire::ProcessorSpec| pipeline_name(&spec.source);
+                let names: Vec<_> = self.spec.processors.iter().map(of).collect();
+                schema::unique_names(names.iter().map(|name| name.as_deref().unwrap_or(&self.name)))
+            }
         }
     }
 }
@@ -61,11 +161,7 @@ pub struct Registry {
 
 impl Registry {
     pub(crate) fn new(config: &Config) -> Self {
-        let entry = |pipeline: &crate::config::Pipeline| PipelineEntry {
-            name: pipeline.name.clone(),
-            spec: pipeline.spec(config),
-            state: Mutex::new(ProcessorState::Idle),
-        };
+        let entry = |pipeline: &crate::config::Pipeline| PipelineEntry::new(pipeline.spec(config));
         Self { entries: Arc::new(config.pipelines.iter().map(entry).collect()) }
     }
 

@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use framegate_core::schema::is_name;
+use framegate_wire::View;
+use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 
 use super::App;
-use crate::media::PipelineReport;
+use super::error::{Code, Problem};
+use crate::media::{PipelineReport, SnapshotWish};
+
+/// The `seq` of the frame a snapshot shows.
+const FRAME: HeaderName = HeaderName::from_static("framegate-seq");
 
 /// States in which a processor does not change by itself: waiting any longer would not help.
 const SETTLED: [&str; 2] = ["ready", "failed"];
@@ -55,6 +62,30 @@ pub(super) async fn pipelines(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn processors(State(app): State<Arc<App>>) -> Response {
     let processors: Vec<_> = app.media.pipelines().into_iter().flat_map(|pipeline| pipeline.processors).collect();
     json(StatusCode::OK, &object!({ "processors": processors }))
+}
+
+/// What may follow the `?` of a snapshot.
+#[derive(Debug, Deserialize)]
+pub(super) struct SnapshotQuery {
+    /// Which picture; absent: what the processors make, if they make any.
+    view: Option<View>,
+}
+
+/// `GET /v1/streams/{stream}/snapshot.jpg`: the next frame.
+pub(super) async fn snapshot(
+    State(app): State<Arc<App>>,
+    Path(stream): Path<String>,
+    query: Result<Query<SnapshotQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(SnapshotQuery { view }) =
+        query.map_err(|rejection| Problem::new(Code::UnknownView, rejection.body_text()))?;
+    if !is_name(&stream) {
+        return Err(Problem::new(Code::UnknownStream, "this is no name of a stream"));
+    }
+    let snapshot = app.media.snapshot(SnapshotWish { stream, view }).await?;
+    let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
+    let frame = [(FRAME, snapshot.seq.0.to_string())];
+    Ok((headers, frame, snapshot.jpeg).into_response())
 }
 
 /// A JSON answer that nobody keeps.

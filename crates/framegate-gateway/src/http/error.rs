@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::limits::SNAPSHOT_TIMEOUT;
 use crate::media::Refused;
 use crate::metrics::{self, RefusedReason};
 
@@ -28,6 +29,10 @@ pub(super) enum Code {
     UnknownPipeline,
     UnknownSession,
     StreamTaken,
+    UnknownStream,
+    NoPicture,
+    NoFrame,
+    UnknownView,
     ProcessorUnavailable,
     Full,
     ShuttingDown,
@@ -47,7 +52,7 @@ enum Fault {
 
 impl Code {
     #[cfg(test)]
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 23] = [
         Self::WrongHost,
         Self::ForeignOrigin,
         Self::NoSuchPage,
@@ -63,80 +68,76 @@ impl Code {
         Self::UnknownPipeline,
         Self::UnknownSession,
         Self::StreamTaken,
+        Self::UnknownStream,
+        Self::NoPicture,
+        Self::NoFrame,
+        Self::UnknownView,
         Self::ProcessorUnavailable,
         Self::Full,
         Self::ShuttingDown,
         Self::Busy,
     ];
 
-    /// Status, number, who has to act, and what to do next.
-    const fn facts(self) -> (StatusCode, &'static str, Fault, &'static str) {
+    /// Status, number, and who has to act.
+    const fn facts(self) -> (StatusCode, &'static str, Fault) {
         use Fault::{Capacity, Peer, Processor};
         match self {
-            Self::WrongHost => (
-                StatusCode::MISDIRECTED_REQUEST,
-                "FG-1001",
-                Peer,
-                "Open the address that framegate printed at its start, or add this host name to server.hosts.",
-            ),
-            Self::ForeignOrigin => (
-                StatusCode::FORBIDDEN,
-                "FG-1002",
-                Peer,
-                "If this page may use the server, add its origin to server.origins and start framegate again.",
-            ),
-            Self::NoSuchPage => (StatusCode::NOT_FOUND, "FG-1003", Peer, "Start at / and follow its links."),
-            Self::MethodNotAllowed => {
-                (StatusCode::METHOD_NOT_ALLOWED, "FG-1004", Peer, "Use a method of the Allow header.")
+            Self::WrongHost => (StatusCode::MISDIRECTED_REQUEST, "FG-1001", Peer),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, "FG-1002", Peer),
+            Self::NoSuchPage => (StatusCode::NOT_FOUND, "FG-1003", Peer),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "FG-1004", Peer),
+            Self::WrongContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "FG-1005", Peer),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "FG-1006", Peer),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "FG-1007", Peer),
+            Self::BodyNotText => (StatusCode::BAD_REQUEST, "FG-1008", Peer),
+            Self::BadStreamName => (StatusCode::BAD_REQUEST, "FG-1009", Peer),
+            Self::AnswerTooSlow => (StatusCode::SERVICE_UNAVAILABLE, "FG-1010", Capacity),
+            Self::BadOffer => (StatusCode::BAD_REQUEST, "FG-2001", Peer),
+            Self::UnsupportedOffer => (StatusCode::UNPROCESSABLE_ENTITY, "FG-2002", Peer),
+            Self::UnknownPipeline => (StatusCode::NOT_FOUND, "FG-2003", Peer),
+            Self::UnknownSession => (StatusCode::NOT_FOUND, "FG-2004", Peer),
+            Self::StreamTaken => (StatusCode::CONFLICT, "FG-2005", Peer),
+            Self::UnknownStream => (StatusCode::NOT_FOUND, "FG-2006", Peer),
+            Self::NoPicture => (StatusCode::NOT_FOUND, "FG-2007", Peer),
+            Self::NoFrame => (StatusCode::GATEWAY_TIMEOUT, "FG-2008", Peer),
+            Self::UnknownView => (StatusCode::BAD_REQUEST, "FG-2009", Peer),
+            Self::ProcessorUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "FG-3001", Processor),
+            Self::Full => (StatusCode::SERVICE_UNAVAILABLE, "FG-4001", Capacity),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "FG-4002", Capacity),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "FG-4003", Capacity),
+        }
+    }
+
+    /// What to do next.
+    const fn next(self) -> &'static str {
+        match self {
+            Self::WrongHost => {
+                "Open the address that framegate printed at its start, or add this host name to server.hosts."
             }
-            Self::WrongContentType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "FG-1005", Peer, "Send the content type that is named here.")
+            Self::ForeignOrigin => {
+                "If this page may use the server, add its origin to server.origins and start framegate again."
             }
-            Self::BodyTooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "FG-1006", Peer, "Offer fewer codecs or tracks in one session.")
-            }
-            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "FG-1007", Peer, "Send the body without pauses."),
-            Self::BodyNotText => (StatusCode::BAD_REQUEST, "FG-1008", Peer, "Send the SDP as UTF-8 text."),
-            Self::BadStreamName => (
-                StatusCode::BAD_REQUEST,
-                "FG-1009",
-                Peer,
-                "Use 1 to 64 of a-z, 0-9, `_` and `-`, or leave `stream` out to get a name.",
-            ),
-            Self::AnswerTooSlow => {
-                (StatusCode::SERVICE_UNAVAILABLE, "FG-1010", Capacity, "Try again; if it stays, see the server's log.")
-            }
-            Self::BadOffer => {
-                (StatusCode::BAD_REQUEST, "FG-2001", Peer, "Send the browser's offer as it is, without editing it.")
-            }
-            Self::UnsupportedOffer => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "FG-2002",
-                Peer,
-                "Offer one video track to send, with a codec that is named here.",
-            ),
-            Self::UnknownPipeline => {
-                (StatusCode::NOT_FOUND, "FG-2003", Peer, "Use a pipeline of GET /v1/pipelines, or start one with -p.")
-            }
-            Self::UnknownSession => {
-                (StatusCode::NOT_FOUND, "FG-2004", Peer, "The session has ended: send a new offer.")
-            }
-            Self::StreamTaken => {
-                (StatusCode::CONFLICT, "FG-2005", Peer, "Choose another name, or end the session that has it.")
-            }
-            Self::ProcessorUnavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "FG-3001",
-                Processor,
-                "Correct the processor; GET /v1/processors shows the state of each.",
-            ),
-            Self::Full => {
-                (StatusCode::SERVICE_UNAVAILABLE, "FG-4001", Capacity, "Try again after the time in Retry-After.")
-            }
-            Self::ShuttingDown => {
-                (StatusCode::SERVICE_UNAVAILABLE, "FG-4002", Capacity, "Try again when the server is back.")
-            }
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "FG-4003", Capacity, "Try again in a second."),
+            Self::NoSuchPage => "Start at / and follow its links.",
+            Self::MethodNotAllowed => "Use a method of the Allow header.",
+            Self::WrongContentType => "Send the content type that is named here.",
+            Self::BodyTooLarge => "Offer fewer codecs or tracks in one session.",
+            Self::BodyTooSlow => "Send the body without pauses.",
+            Self::BodyNotText => "Send the SDP as UTF-8 text.",
+            Self::BadStreamName => "Use 1 to 64 of a-z, 0-9, `_` and `-`, or leave `stream` out to get a name.",
+            Self::AnswerTooSlow => "Try again; if it stays, see the server's log.",
+            Self::BadOffer => "Send the browser's offer as it is, without editing it.",
+            Self::UnsupportedOffer => "Offer one video track to send, with a codec that is named here.",
+            Self::UnknownPipeline => "Use a pipeline of GET /v1/pipelines, or start one with -p.",
+            Self::UnknownSession => "The session has ended: send a new offer.",
+            Self::StreamTaken => "Choose another name, or end the session that has it.",
+            Self::UnknownStream => "Use a stream of GET /v1/sessions that is live.",
+            Self::NoPicture => "Ask for view=source; only some processors make a picture of their own.",
+            Self::NoFrame => "See whether the camera sends and the engine runs: GET /v1/sessions shows both.",
+            Self::UnknownView => "Use view=source or view=processed, or leave it out.",
+            Self::ProcessorUnavailable => "Correct the processor; GET /v1/processors shows the state of each.",
+            Self::Full => "Try again after the time in Retry-After.",
+            Self::ShuttingDown => "Try again when the server is back.",
+            Self::Busy => "Try again in a second.",
         }
     }
 }
@@ -169,6 +170,16 @@ impl From<Refused> for Problem {
             Refused::Unsupported(text) => Self::new(Code::UnsupportedOffer, text),
             Refused::UnknownPipeline { asked, known } => Self::new(Code::UnknownPipeline, unknown(&asked, &known)),
             Refused::UnknownSession => Self::new(Code::UnknownSession, "there is no such session"),
+            Refused::UnknownStream { stream } => {
+                Self::new(Code::UnknownStream, format!("there is no stream `{stream}`"))
+            }
+            Refused::NoPicture { stream } => {
+                Self::new(Code::NoPicture, format!("the processors of the stream `{stream}` make no picture"))
+            }
+            Refused::NoFrame { stream } => {
+                let detail = format!("no frame of `{stream}` came within {} s", SNAPSHOT_TIMEOUT.as_secs());
+                Self::new(Code::NoFrame, detail)
+            }
             Refused::Full { retry_after_s, text } => {
                 Self { retry_after_s: Some(retry_after_s), ..Self::new(Code::Full, text) }
             }
@@ -189,7 +200,10 @@ pub(super) fn refused_reason(refused: &Refused) -> Option<RefusedReason> {
         Refused::UnknownPipeline { .. } | Refused::StreamTaken { .. } => Some(RefusedReason::Name),
         Refused::Full { .. } | Refused::ShuttingDown | Refused::Busy => Some(RefusedReason::Full),
         Refused::Processor { .. } => Some(RefusedReason::Processor),
-        Refused::UnknownSession => None,
+        Refused::UnknownSession
+        | Refused::UnknownStream { .. }
+        | Refused::NoPicture { .. }
+        | Refused::NoFrame { .. } => None,
     }
 }
 
@@ -213,13 +227,20 @@ struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let (status, code, fault, next) = self.code.facts();
+        let (status, code, fault) = self.code.facts();
         match fault {
             Fault::Peer => tracing::debug!(code, detail = self.detail, "request refused"),
             Fault::Processor | Fault::Capacity => tracing::info!(code, detail = self.detail, "request refused"),
         }
         let title = status.canonical_reason().unwrap_or("Error");
-        let body = Body { r#type: "about:blank", title, status: status.as_u16(), detail: &self.detail, code, next };
+        let body = Body {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            next: self.code.next(),
+        };
         // Six plain fields always serialise; an empty body would still carry the status.
         let text = serde_json::to_string(&body).unwrap_or_default();
         let mut response = (status, text).into_response();
@@ -248,7 +269,7 @@ mod tests {
     #[test]
     fn codes_are_unique_and_say_what_to_do() {
         for (index, code) in Code::ALL.into_iter().enumerate() {
-            let (status, number, _, next) = code.facts();
+            let ((status, number, _), next) = (code.facts(), code.next());
             assert!(status.is_client_error() || status.is_server_error(), "{number}");
             assert!(next.ends_with('.'), "{number}");
             assert!(Code::ALL[..index].iter().all(|other| other.facts().1 != number), "{number}");

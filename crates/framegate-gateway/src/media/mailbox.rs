@@ -4,11 +4,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use framegate_core::runner::Death;
+use framegate_core::runner::{Death, Snapshot};
 use mio::Waker;
 use tokio::sync::oneshot;
 
-use super::{Accepted, Offer, Refused, SessionReport};
+use super::{Accepted, Offer, Refused, SessionReport, SnapshotWish};
 
 /// Messages waiting for a media thread: many times what it gets between two turns of its loop.
 const MAIL_MAX: usize = 65_536;
@@ -24,6 +24,8 @@ pub(crate) enum Mail {
     Close { secret: String, answer: oneshot::Sender<Result<serde_json::Value, Refused>> },
     /// Somebody wants to see all sessions.
     Report { answer: oneshot::Sender<Vec<SessionReport>> },
+    /// Somebody wants a picture.
+    Snapshot { wish: SnapshotWish, answer: oneshot::Sender<Result<Snapshot, Refused>> },
     /// An engine runs.
     EngineLaunched { session: u64, engine: u64, socket: OwnedFd, pid: u32, pidfd: OwnedFd },
     /// An engine is gone, or could not be launched.

@@ -6,20 +6,23 @@
 pub(crate) mod mailbox;
 mod meter;
 mod random;
+mod report;
 mod run_queue;
 mod seat;
 mod shard;
 mod socket;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use framegate_core::link::Identity;
+use framegate_core::runner::Snapshot;
+use framegate_wire::View;
 use tokio::sync::oneshot;
 
 use self::mailbox::{Mail, Mailbox};
@@ -29,12 +32,16 @@ use self::socket::MediaSocket;
 use crate::config::Config;
 use crate::engines::launcher::Launcher;
 use crate::engines::registry::{ProcessorState, Registry};
+use crate::limits::SNAPSHOT_TIMEOUT;
+
+pub use report::{PipelineReport, ProcessorReport, SandboxReport, SessionReport};
 
 /// The media threads, from outside.
 #[derive(Debug, Clone)]
 pub struct Media {
     mailboxes: Arc<Vec<Mailbox>>,
     registry: Registry,
+    streams: Streams,
     next: Arc<AtomicUsize>,
     default_pipeline: Option<usize>,
 }
@@ -72,54 +79,13 @@ pub struct Accepted {
     pub answer: String,
 }
 
-/// A session as the API shows it.
-#[derive(Debug, serde::Serialize)]
-pub struct SessionReport {
+/// A wish for a picture of a stream.
+#[derive(Debug)]
+pub struct SnapshotWish {
     /// Public name of the stream.
     pub stream: String,
-    /// Name of the pipeline.
-    pub pipeline: String,
-    /// `connecting`, `live`, `closing` or `closed`.
-    pub state: &'static str,
-    /// `idle`, `starting`, `running`, `waiting`, `closing` or `closed`.
-    pub engine: &'static str,
-    /// Process id of the engine.
-    pub engine_pid: Option<u32>,
-    /// Engines started in place of a dead one.
-    pub engine_restarts: u64,
-    /// CPU time of all engines of the session, in microseconds.
-    pub engine_cpu_us: u64,
-    /// Time since the offer, in milliseconds.
-    pub age_ms: u64,
-    /// `{"counts":…}` as in the results.
-    #[serde(flatten)]
-    pub summary: serde_json::Value,
-}
-
-/// A pipeline as the API shows it.
-#[derive(Debug, serde::Serialize)]
-pub struct PipelineReport {
-    /// Its name in URLs.
-    pub name: String,
-    /// Its processors, in their order.
-    pub processors: Vec<ProcessorReport>,
-}
-
-/// A processor as the API shows it.
-#[derive(Debug, serde::Serialize)]
-pub struct ProcessorReport {
-    /// Its own name, or the pipeline's until it is loaded.
-    pub name: String,
-    /// Its version text.
-    pub version: String,
-    /// One sentence.
-    pub description: String,
-    /// `idle`, `loading`, `ready` or `failed`.
-    pub state: &'static str,
-    /// Why it failed and what to do.
-    pub error: Option<String>,
-    /// Its file.
-    pub path: PathBuf,
+    /// Which picture; absent: what the processors make, if they make any.
+    pub view: Option<View>,
 }
 
 /// Why a request cannot be served.
@@ -139,6 +105,21 @@ pub enum Refused {
     },
     /// No such session, or none any more.
     UnknownSession,
+    /// No such stream, or none any more.
+    UnknownStream {
+        /// The name.
+        stream: String,
+    },
+    /// The stream gives no such picture.
+    NoPicture {
+        /// The name.
+        stream: String,
+    },
+    /// No frame came in time.
+    NoFrame {
+        /// The name.
+        stream: String,
+    },
     /// No room.
     Full {
         /// When to ask again, in seconds.
@@ -227,7 +208,7 @@ pub fn start(config: &Config) -> Result<(Media, MediaGuard), StartError> {
         threads.push(std::thread::Builder::new().name(format!("media-{index}")).spawn(move || shard.run())?);
     }
     let mailboxes = Arc::new(mailboxes);
-    let media = Media { mailboxes: mailboxes.clone(), registry, next: Arc::default(), default_pipeline };
+    let media = Media { mailboxes: mailboxes.clone(), registry, streams, next: Arc::default(), default_pipeline };
     Ok((media, MediaGuard { mailboxes, threads, launcher, launcher_thread }))
 }
 
@@ -268,23 +249,34 @@ fn interface_addresses() -> io::Result<Vec<IpAddr>> {
     Ok(addresses)
 }
 
-/// Names of streams in use, over all threads.
+/// Names of streams in use, and which thread each is on.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Streams(Arc<Mutex<HashSet<String>>>);
+pub(crate) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
 
 impl Streams {
-    pub(crate) fn take(&self, name: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned())
+    /// Takes a name for a thread; whether it was free.
+    pub(crate) fn take(&self, name: &str, thread: usize) -> bool {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = !names.contains_key(name);
+        if is_free {
+            names.insert(name.to_owned(), thread);
+        }
+        is_free
     }
 
     /// Takes a name that nobody has.
-    pub(crate) fn take_new(&self, mut make: impl FnMut() -> String) -> String {
+    pub(crate) fn take_new(&self, thread: usize, mut make: impl FnMut() -> String) -> String {
         loop {
             let name = make();
-            if self.take(&name) {
+            if self.take(&name, thread) {
                 return name;
             }
         }
+    }
+
+    /// The thread of a stream.
+    fn thread_of(&self, name: &str) -> Option<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
     pub(crate) fn give_back(&self, name: &str) {
@@ -340,6 +332,21 @@ impl Media {
         all
     }
 
+    /// A picture of the next frame of a stream, as JPEG. Whoever asks for the same meanwhile gets the same.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn snapshot(&self, wish: SnapshotWish) -> Result<Snapshot, Refused> {
+        let stream = wish.stream.clone();
+        let Some(thread) = self.streams.thread_of(&stream) else { return Err(Refused::UnknownStream { stream }) };
+        let asked = self.ask(thread, |answer| Mail::Snapshot { wish, answer });
+        let snapshot = match tokio::time::timeout(SNAPSHOT_TIMEOUT, asked).await {
+            Ok(answered) => answered??,
+            Err(_) => return Err(Refused::NoFrame { stream }),
+        };
+        if snapshot.jpeg.is_empty() { Err(Refused::NoPicture { stream }) } else { Ok(snapshot) }
+    }
+
     /// All pipelines.
     #[must_use]
     pub fn pipelines(&self) -> Vec<PipelineReport> {
@@ -349,9 +356,13 @@ impl Media {
     /// Whether the default pipeline's processor is loaded, cannot be loaded, or does not exist: nothing is pending.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.default_pipeline
-            .and_then(|index| self.registry.entries().get(index))
-            .is_none_or(|entry| matches!(entry.state(), ProcessorState::Ready(_) | ProcessorState::Failed(_)))
+        self.default_pipeline.and_then(|index| self.registry.entries().get(index)).is_none_or(|entry| {
+            match entry.state() {
+                ProcessorState::Ready(_) => !entry.is_on_trial(),
+                ProcessorState::Failed(_) => true,
+                ProcessorState::Idle | ProcessorState::Loading => false,
+            }
+        })
     }
 
     fn warm(&self, pipeline: usize) {
@@ -371,41 +382,6 @@ impl Media {
         let (answer, answered) = oneshot::channel();
         self.mailboxes[thread].try_deliver(mail(answer)).map_err(|_| Refused::Busy)?;
         answered.await.map_err(|_| Refused::ShuttingDown)
-    }
-}
-
-impl PipelineReport {
-    fn of(entry: &crate::engines::registry::PipelineEntry) -> Self {
-        let mut processor = ProcessorReport {
-            name: entry.name.clone(),
-            version: String::new(),
-            description: String::new(),
-            state: "idle",
-            error: None,
-            path: entry
-                .spec
-                .processors
-                .first()
-                .and_then(|processor| processor.source.path())
-                .unwrap_or(Path::new(""))
-                .to_owned(),
-        };
-        match entry.state() {
-            ProcessorState::Idle => {}
-            ProcessorState::Loading => processor.state = "loading",
-            ProcessorState::Ready(loaded) => {
-                processor.state = "ready";
-                if let Some(about) = loaded.processors.into_iter().next() {
-                    (processor.name, processor.version, processor.description) =
-                        (about.name, about.version, about.description);
-                }
-            }
-            ProcessorState::Failed(text) => {
-                processor.state = "failed";
-                processor.error = Some(text);
-            }
-        }
-        Self { name: entry.name.clone(), processors: vec![processor] }
     }
 }
 

@@ -5,14 +5,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use framegate_core::Now;
-use framegate_core::runner::Death;
+use framegate_core::runner::{Death, Snapshot};
 use framegate_core::session::Session;
-use framegate_wire::Counts;
+use framegate_wire::{Counts, View};
 use mio::net::UnixStream;
 use tokio::sync::oneshot;
 
 use super::run_queue::{RunQueue, Sample};
 use super::{Refused, SessionReport, meter::Place};
+use crate::engines::registry::Registry;
+use crate::limits::SNAPSHOT_WAITERS_MAX;
 use crate::metrics::RestartReason;
 
 /// Answers waiting for a session to end, at the most: one page asks once.
@@ -34,7 +36,10 @@ pub(crate) struct Seat {
     pub(crate) restarts_counted: u64,
     pub(crate) hangs_counted: u64,
     pub(crate) engine_cpu_us_measured: Option<u64>,
+    refusals_counted: u64,
     closers: Vec<oneshot::Sender<Result<serde_json::Value, Refused>>>,
+    snapshot_waiters: Vec<(View, oneshot::Sender<Result<Snapshot, Refused>>)>,
+    registry: Registry,
     _place: Place,
 }
 
@@ -70,7 +75,7 @@ pub(crate) struct Names {
 }
 
 impl Seat {
-    pub(crate) fn new(session: Session, names: Names, place: Place, now: Now) -> Self {
+    pub(crate) fn new(session: Session, names: Names, place: Place, registry: Registry, now: Now) -> Self {
         Self {
             session,
             secret: names.secret,
@@ -85,7 +90,10 @@ impl Seat {
             restarts_counted: 0,
             hangs_counted: 0,
             engine_cpu_us_measured: None,
+            refusals_counted: 0,
             closers: Vec::new(),
+            snapshot_waiters: Vec::new(),
+            registry,
             _place: place,
         }
     }
@@ -104,6 +112,33 @@ impl Seat {
         for closer in self.closers.drain(..) {
             // Whoever asked may have gone; the summary is then nobody's.
             let _ = closer.send(Ok(summary.clone()));
+        }
+    }
+
+    /// Asks for a picture of the next frame; the answer follows with it. Whoever has given up waiting makes room.
+    pub(crate) fn want_snapshot(&mut self, view: Option<View>, answer: oneshot::Sender<Result<Snapshot, Refused>>) {
+        self.snapshot_waiters.retain(|(_, waiter)| !waiter.is_closed());
+        if self.snapshot_waiters.len() >= SNAPSHOT_WAITERS_MAX {
+            let _ = answer.send(Err(Refused::Busy));
+            return;
+        }
+        let view = self.session.want_snapshot(view);
+        self.snapshot_waiters.push((view, answer));
+    }
+
+    /// Hands out what the engine said to others than the page: pictures and what its processors cost.
+    fn hand_out(&mut self) {
+        if let Some(entry) = self.registry.entries().get(self.pipeline) {
+            self.session.take_times().for_each(|(processor, took_us)| entry.note_cost(processor, took_us));
+            if let Some(infos) = self.session.take_infos() {
+                entry.learn(infos);
+            }
+        }
+        while let Some(snapshot) = self.session.take_snapshot() {
+            for (_, waiter) in self.snapshot_waiters.extract_if(.., |(view, _)| *view == snapshot.view) {
+                // Whoever asked may have gone; the picture is then for the others.
+                let _ = waiter.send(Ok(snapshot.clone()));
+            }
         }
     }
 
@@ -131,7 +166,9 @@ impl Seat {
             match engine.socket.read(buffer) {
                 Ok(0) => return EngineRead::Gone,
                 Ok(count) => {
-                    if let Err(error) = self.session.from_engine(now, &buffer[..count]) {
+                    let read = self.session.from_engine(now, &buffer[..count]);
+                    self.hand_out();
+                    if let Err(error) = read {
                         tracing::warn!(stream = %self.stream, %error, "an engine broke the rules and is ended");
                         return EngineRead::Gone;
                     }
@@ -204,6 +241,8 @@ impl Seat {
             crate::metrics::engine_restart(RestartReason::Crashed);
         }
         (self.restarts_counted, self.hangs_counted) = (restarts, hangs);
+        let refusals = self.session.runner().page_refusals();
+        crate::metrics::page_refusals(refusals - std::mem::replace(&mut self.refusals_counted, refusals));
     }
 }
 
@@ -218,6 +257,7 @@ mod tests {
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
     use super::*;
+    use crate::config::Config;
     use crate::media::meter::Meter;
     use crate::media::socket::now;
 
@@ -242,7 +282,7 @@ mod tests {
         let (session, _) = Session::accept(config, &offer, now).expect("accepted");
         let text = String::new;
         let names = Names { secret: text(), ufrag: text(), stream: text(), pipeline: 0, pipeline_name: text() };
-        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), now)
+        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), Registry::new(&Config::default()), now)
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use framegate_core::runner::Death;
+use framegate_core::schema;
+use framegate_wire::limits::TEXT_BYTES_MAX;
 use framegate_wire::{ExitKind, NurseryReply, NurseryRequest};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -270,9 +272,11 @@ impl Run {
         }
         match reply {
             NurseryReply::Ready(about) => self.nursery_ready(token, about),
+            NurseryReply::Described(infos) => self.described(token, infos),
+            NurseryReply::DescribeFailed { text } => self.trial_failed(token, &text),
             NurseryReply::Fault { text } => {
                 if let Some(nursery) = self.nurseries.get_mut(&token) {
-                    nursery.fault = Some(text);
+                    nursery.fault = Some(schema::beginning(&text, TEXT_BYTES_MAX).to_owned());
                 }
             }
             NurseryReply::Forked { engine, pid } => self.forked(token, engine, pid, descriptor),
@@ -299,17 +303,57 @@ impl Run {
         }
         let waiting = if about.tasks > 1 {
             tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
-            // It cannot fork: its only use was to find that out.
+            // It cannot fork, not even for a trial: its only use was to find that out.
             nursery.kill();
             std::mem::take(&mut nursery.waiting)
         } else {
             VecDeque::new()
         };
-        if let Some(entry) = self.registry.entries().get(pipeline) {
-            entry.set_state(ProcessorState::Ready(about));
+        if let Some(entry) = self.registry.entries().get(pipeline)
+            && let Err(text) = entry.set_loaded(about)
+        {
+            nursery.ready = false;
+            nursery.fault = Some(text);
+            nursery.kill();
         }
         for request in waiting {
             self.launch(request);
+        }
+    }
+
+    /// The trial has shown what the processors are like.
+    fn described(&mut self, token: usize, infos: Vec<framegate_wire::ProcessorInfo>) {
+        let forking = |nursery: &&Nursery| nursery.ready && nursery.kind == Kind::Forking;
+        let Some(nursery) = self.nurseries.get(&token).filter(forking) else { return };
+        let entry = self.registry.entries().get(nursery.pipeline);
+        if let Some(Err(text)) = entry.map(|entry| entry.set_described(infos)) {
+            self.trial_failed(token, &text);
+        }
+    }
+
+    /// No instance of the processors can be made: no engine would do better.
+    fn trial_failed(&mut self, token: usize, text: &str) {
+        let text = schema::beginning(text, TEXT_BYTES_MAX);
+        let Some(nursery) = self.nurseries.get_mut(&token).filter(|nursery| nursery.kind == Kind::Forking) else {
+            return;
+        };
+        nursery.is_ending = true;
+        nursery.is_retired = true;
+        let (pipeline, waiting) = (nursery.pipeline, std::mem::take(&mut nursery.waiting));
+        for request in waiting {
+            request.owner.refuse(text.to_owned());
+        }
+        self.fail(pipeline, text.to_owned());
+        self.end_if_retired(token);
+    }
+
+    /// Ends a nursery that nothing is wanted of any more.
+    fn end_if_retired(&mut self, token: usize) {
+        let retired = self.nurseries.get_mut(&token).filter(|nursery| nursery.is_retired);
+        if let Some(nursery) = retired
+            && !self.engines.values().any(|engine| engine.nursery == token)
+        {
+            nursery.kill();
         }
     }
 
@@ -345,6 +389,7 @@ impl Run {
             engine: owner.engine,
             death: death.clone(),
         });
+        self.end_if_retired(record.nursery);
     }
 
     fn nursery_died(&mut self, token: usize) {
@@ -376,8 +421,9 @@ impl Run {
         for request in std::mem::take(&mut nursery.waiting) {
             request.owner.refuse(if nursery.ready { "its nursery ended".to_owned() } else { text.clone() });
         }
-        if !nursery.ready {
-            self.fail(nursery.pipeline, text);
+        match self.registry.entries().get(nursery.pipeline) {
+            Some(entry) if nursery.ready => entry.end_trial(),
+            _ => self.fail(nursery.pipeline, text),
         }
     }
 

@@ -2,13 +2,14 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use framegate_wire::{Descriptor, Loaded, NurseryReply, Source};
+use framegate_wire::{Descriptor, Loaded, NurseryReply, ProcessorInfo, Source, Want};
 use mio::Token;
 
 use super::*;
 use crate::config::{Config, Pipeline};
+use crate::media::PipelineReport;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -18,6 +19,7 @@ struct Stage {
     launcher: Launcher,
     thread: JoinHandle<()>,
     owner: Owner,
+    registry: Registry,
     inbox: Receiver<Mail>,
     _poll: Poll,
 }
@@ -34,11 +36,11 @@ impl Stage {
         let pipelines = vec![Pipeline::new("test".to_owned(), Source::Library(folder.join("test.so")))];
         let config = Config { pipelines, ..Config::default() };
         let registry = Registry::new(&config);
-        let (launcher, thread) = Launcher::start(NurseryProgram { program }, registry).expect("started");
+        let (launcher, thread) = Launcher::start(NurseryProgram { program }, registry.clone()).expect("started");
         let poll = Poll::new().expect("a poll");
         let (mailbox, inbox) = Mailbox::new(Waker::new(poll.registry(), Token(0)).expect("a waker"));
         let owner = Owner { mailbox, session: 1, engine: 1 };
-        Self { folder, launcher, thread, owner, inbox, _poll: poll }
+        Self { folder, launcher, thread, owner, registry, inbox, _poll: poll }
     }
 
     fn launch(&self) {
@@ -49,6 +51,20 @@ impl Stage {
         match self.inbox.recv_timeout(PATIENCE).expect("mail") {
             Mail::EngineEnded { death, .. } => death,
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until the pipeline is as expected.
+    #[track_caller]
+    fn wait(&self, what: &str, condition: impl Fn(&PipelineReport) -> bool) -> PipelineReport {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let report = PipelineReport::of(&self.registry.entries()[0]);
+            if condition(&report) {
+                return report;
+            }
+            assert!(Instant::now() < end, "{what}: {report:?}");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -73,10 +89,25 @@ fn say(reply: &NurseryReply) -> String {
     text + "' >&0"
 }
 
-fn ready(tasks: u32) -> String {
+fn about(name: &str) -> Descriptor {
     let text = String::new;
-    let about =
-        Descriptor { name: "test".to_owned(), version: text(), description: text(), language: text(), level: 1 };
+    Descriptor { name: name.to_owned(), version: text(), description: text(), language: text(), level: 1 }
+}
+
+fn described(names: &[&str]) -> String {
+    let info = |name: &&str| ProcessorInfo {
+        descriptor: about(name),
+        params: Vec::new(),
+        want: Want { width: 320, ..Want::default() },
+        writable: false,
+        has_state: false,
+        takes_messages: true,
+    };
+    say(&NurseryReply::Described(names.iter().map(info).collect()))
+}
+
+fn ready(tasks: u32) -> String {
+    let about = about("test");
     say(&NurseryReply::Ready(Loaded { processors: vec![about], tasks, reads_restricted: true }))
 }
 
@@ -137,4 +168,75 @@ fn a_nursery_may_not_end_another_s_engine() {
     // The liar's own engine ends, and no other.
     stage.ended();
     stage.stop();
+}
+
+#[test]
+fn a_trial_tells_what_instances_are_like() {
+    let stage = Stage::new("trial", &format!("{}\n{}\n{HEAR}", ready(1), described(&["test"])));
+    stage.launcher.warm(0);
+    let report = stage.wait("ready", |report| report.processors[0].state == "ready");
+    assert_eq!(report.processors[0].want.as_ref().map(|want| &want["width"]), Some(&320.into()));
+    assert!(report.processors[0].takes_messages);
+    assert_eq!(report.processors[0].sandbox.reads, Some("restricted"));
+    assert_eq!(stage.stop(), 1);
+}
+
+#[test]
+fn a_processor_is_ready_when_its_trial_cannot_be_or_has_died() {
+    for (name, script) in [("threads", format!("{}\n{HEAR}", ready(2))), ("dies", format!("{}\nexit 0", ready(1)))] {
+        let stage = Stage::new(name, &script);
+        stage.launcher.warm(0);
+        let report = stage.wait("ready", |report| report.processors[0].state == "ready");
+        assert_eq!(report.processors[0].want, None);
+        // What its first engine shows is learnt.
+        let descriptor = about("test");
+        let want = Want { width: 64, ..Want::default() };
+        let info = ProcessorInfo {
+            descriptor,
+            params: Vec::new(),
+            want,
+            writable: false,
+            has_state: false,
+            takes_messages: false,
+        };
+        stage.registry.entries()[0].learn(vec![info]);
+        assert!(stage.wait("learnt", |report| report.processors[0].want.is_some()).error().is_none());
+        stage.stop();
+    }
+}
+
+#[test]
+fn a_failed_trial_fails_the_processor_until_one_succeeds() {
+    let failed = say(&NurseryReply::DescribeFailed { text: "no such model".to_owned() });
+    let script = format!(
+        "{}\nmkdir $F/first 2> /dev/null && {{ {failed}; {HEAR}; exit 0; }}\n{}\n{HEAR}",
+        ready(1),
+        described(&["test"])
+    );
+    let stage = Stage::new("failed-trial", &script);
+    stage.launcher.warm(0);
+    let report = stage.wait("failed", |report| report.processors[0].state == "failed");
+    assert_eq!(report.error(), Some("no such model"));
+    let report = stage.wait("tried again", |report| {
+        stage.launcher.warm(0);
+        report.processors[0].want.is_some()
+    });
+    assert_eq!((report.processors[0].state, report.error()), ("ready", None));
+    assert_eq!(stage.stop(), 2);
+}
+
+#[test]
+fn what_a_nursery_says_is_bounded() {
+    let check = |name: &str, script: String, expected: &str| {
+        let stage = Stage::new(name, &script);
+        stage.launcher.warm(0);
+        let report = stage.wait("failed", |report| report.processors[0].state == "failed");
+        assert!(report.error().is_some_and(|text| text.contains(expected)), "{report:?}");
+        stage.stop();
+    };
+    let loaded = |processors| say(&NurseryReply::Ready(Loaded { processors, tasks: 1, reads_restricted: true }));
+    check("none", format!("{}\n{HEAR}", loaded(Vec::new())), "0 processors");
+    check("bad-name", format!("{}\n{HEAR}", loaded(vec![about("\"}\n")])), "no name of a processor");
+    check("two", format!("{}\n{}\n{HEAR}", ready(1), described(&["test", "test"])), "makes no sense");
+    check("bad", format!("{}\n{}\n{HEAR}", ready(1), described(&["<b>"])), "makes no sense");
 }

@@ -14,11 +14,10 @@ use mio::net::UnixStream;
 use serde_json::json;
 
 use super::{Death, Duration, EngineSeat, FIRST_ENGINE, Interest, Mail, Now, Refused, Seat, Shard, Token, now};
-use crate::engines::registry::ProcessorState;
 use crate::media::meter::Place;
 use crate::media::run_queue::RunQueue;
 use crate::media::seat::Names;
-use crate::media::{Accepted, Offer, random};
+use crate::media::{Accepted, Offer, PipelineReport, random};
 
 /// Reads that empty a dead engine's socket, whatever its buffer held.
 const ENGINE_READS_LAST: usize = 64;
@@ -55,6 +54,15 @@ impl Shard {
             Mail::Report { answer } => {
                 let _ = answer.send(self.seats.values().map(|seat| seat.report(now)).collect());
             }
+            Mail::Snapshot { wish, answer } => {
+                let found = self.seats.iter().find(|(_, seat)| seat.stream == wish.stream);
+                match found.map(|(key, _)| *key) {
+                    Some(key) => self.with(now, key, |seat| seat.want_snapshot(wish.view, answer)),
+                    None => {
+                        let _ = answer.send(Err(Refused::UnknownStream { stream: wish.stream }));
+                    }
+                }
+            }
             Mail::EngineLaunched { session, engine, socket, pid, pidfd } => {
                 self.engine_launched(now, session, engine, socket, pid, pidfd);
             }
@@ -77,9 +85,9 @@ impl Shard {
             .admit()
             .map_err(|full| Refused::Full { retry_after_s: RETRY_AFTER_SECONDS, text: full.to_string() })?;
         let stream = match &offer.stream {
-            Some(stream) if self.parts.streams.take(stream) => stream.clone(),
+            Some(stream) if self.parts.streams.take(stream, self.parts.index) => stream.clone(),
             Some(stream) => return Err(Refused::StreamTaken { stream: stream.clone() }),
-            None => self.parts.streams.take_new(|| format!("s-{}", random::hex::<4>())),
+            None => self.parts.streams.take_new(self.parts.index, || format!("s-{}", random::hex::<4>())),
         };
         let accepted = self.admit(now, &offer, pipeline, &stream, place);
         if accepted.is_err() {
@@ -119,7 +127,7 @@ impl Shard {
             pipeline,
             pipeline_name: offer.pipeline.clone(),
         };
-        self.seats.insert(key, Seat::new(session, names, place, now));
+        self.seats.insert(key, Seat::new(session, names, place, self.parts.registry.clone(), now));
         // The processor is loaded while ICE and DTLS go back and forth.
         self.parts.launcher.warm(pipeline);
         self.with(now, key, |_| {});
@@ -130,14 +138,15 @@ impl Shard {
     fn session_config(&self, pipeline: usize, stream: &str, pipeline_name: &str, ufrag: &str) -> SessionConfig {
         let engine = &self.parts.config.engine;
         let entry = self.parts.registry.entries().get(pipeline);
-        let processor = entry.map_or_else(|| pipeline_name.to_owned(), |entry| entry.processor_name());
-        let about = |name: &str, version: &str, description: &str| json!({ "name": name, "version": version, "description": description });
-        let processors: Vec<_> = match entry.map(|entry| entry.state()) {
-            Some(ProcessorState::Ready(loaded)) => {
-                loaded.processors.iter().map(|of| about(&of.name, &of.version, &of.description)).collect()
-            }
-            _ => vec![about(&processor, "", "")],
-        };
+        let report = entry.map(PipelineReport::of);
+        let known = report.iter().flat_map(|report| &report.processors);
+        let names: Vec<&str> = known.clone().map(|processor| processor.name.as_str()).collect();
+        let processor = if names.is_empty() { pipeline_name.to_owned() } else { names.join("+") };
+        let processors: Vec<_> = known
+            .map(|of| {
+                json!({ "name": of.name, "version": of.version, "description": of.description, "language": of.language })
+            })
+            .collect();
         let hello = json!({
             "stream": stream, "pipeline": pipeline_name, "server": env!("CARGO_PKG_VERSION"), "processors": processors,
         });
