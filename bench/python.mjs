@@ -65,49 +65,89 @@ def mean(frame):
     """Touches some pixels and says a number."""
     return {"mean": frame.image[::16, ::16].mean()}
 `);
-  const pipelines = ['nothing_c.so', 'nothing_py.py', 'mean_py.py'].map((file) =>
+  writeFileSync(join(work, 'imports_py.py'), `import framegate, numpy, onnxruntime
+@framegate.processor(name="imports_py")
+def imports(frame):
+    """Has imported much and does little."""
+    return {"mean": frame.image[::16, ::16].mean()}
+`);
+  const pipelines = ['nothing_c.so', 'nothing_py.py', 'mean_py.py', 'imports_py.py'].map((file) =>
     `[[pipelines]]\nname = "${file.split('.')[0]}"\nprocessor = "${join(work, file)}"\npython = "${python}"\n`);
   writeFileSync(join(work, 'framegate.toml'), pipelines.join('\n'));
 }
 
-/** CPU µs per processed frame of one session, by what uses it. */
-async function measure(pipeline, clip) {
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function serve() {
   const listen = `127.0.0.1:${await freePort()}`;
-  const server = spawn(join(bin, 'framegate'), ['serve', '--listen', listen, '--config', join(work, 'framegate.toml')],
-    { cwd: work, stdio: 'ignore' });
-  const ended = new Promise((done) => server.once('exit', done));
+  const child = spawn(join(bin, 'framegate'), ['serve', '--listen', listen, '--config', join(work, 'framegate.toml')],
+    { cwd: work, stdio: 'ignore', env: { ...process.env, FRAMEGATE_ADMISSION__CPU_MAX: '10' } });
+  const ended = new Promise((done) => child.once('exit', done));
+  for (let tries = 0; !await fetch(`http://${listen}/readyz`).then((answer) => answer.ok, () => false); tries++) {
+    if (child.exitCode !== null || tries > 300) throw new Error('framegate serve is not ready');
+    await sleep(100);
+  }
+  return { listen, pid: child.pid, stop: () => { child.kill('SIGTERM'); return ended; } };
+}
+
+/** Frames that became results so far. */
+async function results({ listen }) {
+  const metrics = await fetch(`http://${listen}/metrics`).then((answer) => answer.text());
+  const lines = metrics.split('\n').filter((line) => /^framegate_frames_total\{.*outcome="ok"/.test(line));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+/** Runs `framegate load` and `look` once as many frames became results; the report of the one and the answer of the other. */
+async function during(server, pipeline, clip, sessions, frames, look) {
+  const args = ['load', `http://${server.listen}/whip/${pipeline}`, '--clip', clip, '-n', sessions, '-s', seconds, '--json'];
+  const load = spawn(join(bin, 'framegate'), args.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  load.stdout.on('data', (data) => { text += data; });
+  let code;
+  const left = new Promise((done) => load.once('exit', (status) => { code = status; done(); }));
+  while (await results(server) < frames) {
+    if (code !== undefined) throw new Error(`framegate load ended with ${code} before ${frames} frames of ${pipeline}`);
+    await sleep(50);
+  }
+  const seen = await look();
+  await left;
+  return [JSON.parse(text), seen];
+}
+
+/** CPU µs per processed frame of one session. */
+async function measure(pipeline, clip) {
+  const server = await serve();
   try {
-    for (let tries = 0; ; tries++) {
-      if (await fetch(`http://${listen}/readyz`).then((answer) => answer.ok, () => false)) break;
-      if (server.exitCode !== null || tries > 300) throw new Error(`framegate serve is not ready: ${pipeline}`);
-      await new Promise((done) => setTimeout(done, 100));
-    }
-    const load = spawn(join(bin, 'framegate'),
-      ['load', `http://${listen}/whip/${pipeline}`, '--clip', clip, '-n', 1, '-s', seconds, '--json'].map(String),
-      { stdio: ['ignore', 'pipe', 'inherit'] });
-    let text = '';
-    load.stdout.on('data', (data) => { text += data; });
-    // Between two moments within the window, counted by the results that the server has.
-    const frames = async () => {
-      const metrics = await fetch(`http://${listen}/metrics`).then((answer) => answer.text());
-      const lines = metrics.split('\n').filter((line) => /^framegate_frames(_processed)?_total\{.*outcome="ok"/.test(line));
-      return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
-    };
-    const left = new Promise((done) => load.once('exit', done));
-    while (await frames() < 45) await Promise.race([left.then(() => { throw new Error('no frames came'); }),
-      new Promise((done) => setTimeout(done, 50))]);
-    const look = async () => ({ frames: await frames(), cpu: Object.fromEntries(family(server.pid).map((pid) => [pid, cpuOf(pid)])) });
-    const before = await look();
-    await new Promise((done) => setTimeout(done, (seconds - 4) * 1000));
-    const after = await look();
-    await left;
-    const report = JSON.parse(text);
+    const look = async () => ({ frames: await results(server), cpu: Object.fromEntries(family(server.pid).map((pid) => [pid, cpuOf(pid)])) });
+    const [report, [before, after]] = await during(server, pipeline, clip, 1, 45, async () => {
+      const before = await look();
+      await sleep((seconds - 4) * 1000);
+      return [before, await look()];
+    });
     const count = after.frames - before.frames;
     const spent = Object.entries(after.cpu).reduce((sum, [pid, cpu]) => sum + cpu - (before.cpu[pid] ?? 0), 0);
     return { us: spent / 1000 / count, frames: count, steal_percent: report.cpu?.steal_percent ?? 0 };
   } finally {
-    server.kill('SIGTERM');
-    await ended;
+    await server.stop();
+  }
+}
+
+/** Private memory of each Python process of 20 sessions, and how long their first results took. */
+async function memory(clip) {
+  const server = await serve();
+  try {
+    const [report, processes] = await during(server, 'imports_py', clip, 20, 20 * 20, () => family(server.pid)
+      .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('framegate._host'))
+      .map((pid) => {
+        const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+        const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+        return { private_kib: kib('Private_Clean') + kib('Private_Dirty'), pss_kib: kib('Pss'), rss_kib: kib('Rss') };
+      }));
+    const of = (name) => processes.map((one) => one[name]).sort((a, b) => a - b);
+    return { sessions: 20, processes: processes.length, private_kib: of('private_kib'), pss_kib: of('pss_kib'),
+      rss_kib: of('rss_kib'), first_result_ms: report.setup_ms.first_result };
+  } finally {
+    await server.stop();
   }
 }
 
@@ -129,6 +169,7 @@ try {
       }
     }
   }
+  const held = await memory(join(work, '64x64.ivf'));
   const of = (size, pipeline) => runs.filter((one) => one.size === size && one.pipeline === pipeline);
   const handover = Object.fromEntries(['1280x720', '64x64'].map((size) => {
     const differences = of(size, 'nothing_py').map((one, turn) => round(one.us - of(size, 'nothing_c')[turn].us));
@@ -138,10 +179,10 @@ try {
     scenario: 'python', command: `node bench/python.mjs --repeat ${repeat} --seconds ${seconds}`,
     commit: run('git', 'describe', '--always', '--dirty').trim(), machine: `${cpus().length} × ${cpus()[0].model}`,
     python: execFileSync(python, ['-c', 'import numpy, sys; print(sys.version.split()[0], "numpy", numpy.__version__)'], { encoding: 'utf8' }).trim(),
-    target_us: TARGET_US, handover, runs,
+    target_us: TARGET_US, handover, memory: held, runs,
   };
   writeFileSync(join(root, 'bench/results/python.json'), JSON.stringify(result, null, 1) + '\n');
-  console.log(JSON.stringify(handover, null, 1));
+  console.log(JSON.stringify({ handover, private_kib_median: middle(held.private_kib), first_result_ms: held.first_result_ms }, null, 1));
 } finally {
   rmSync(work, { recursive: true });
 }
