@@ -392,7 +392,12 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     let filter = EngineFilter::new()?;
     let told = |error| Failure::System("reporting to the supervisor", error);
     let mut mode = pipeline.sandbox;
+    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
+    let mut python = None;
     if mode == SandboxMode::Audit {
+        // A Python process restricts itself in either mode: its refusals are errors of its own that name what was refused.
+        // It is started before the audit, which would take its restrictions for wishes of the processor.
+        python = resolve::python(&prepared).map(start).transpose()?;
         match audit::install() {
             Ok(listener) => {
                 send(control, &Report::Audited(policy.readable.clone()), Some(&listener)).map_err(told)?;
@@ -407,10 +412,10 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
         SandboxMode::Enforce => restrict_nursery(&policy)?,
         SandboxMode::Audit => Reads::Unrestricted,
     };
-    // A Python process restricts itself in either mode: its refusals are errors of its own that name what was refused.
-    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
-    let mut python = resolve::python(&prepared).map(start).transpose()?;
     if mode == SandboxMode::Enforce {
+        if python.is_none() {
+            python = resolve::python(&prepared).map(start).transpose()?;
+        }
         confine_nursery_calls()?;
     }
     let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
