@@ -1,10 +1,10 @@
-// What the hand-over of a frame to Python costs: CPU of gateway and all its descendants per frame, with a Python function
-// that does nothing and with a C function that does nothing, at 1280x720 and at 64x64. See README.md.
+// What the hand-over of a 1280x720 frame to Python costs, and what each of 20 sessions holds of memory when its module
+// imports numpy and onnxruntime. See README.md.
 //   node bench/python.mjs [--repeat N] [--seconds S]
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -59,55 +59,108 @@ FG_PROCESSOR("nothing_c", "1", "Does nothing.", process)
 def nothing(frame):
     """Does nothing."""
 `);
-  writeFileSync(join(work, 'mean_py.py'), `import framegate
-@framegate.processor(name="mean_py")
-def mean(frame):
-    """Touches some pixels and says a number."""
+  writeFileSync(join(work, 'cost_py.py'), `import framegate, time
+@framegate.processor(name="cost_py")
+def cost(frame):
+    """Says what CPU time its process has used."""
+    return time.process_time_ns()
+`);
+  writeFileSync(join(work, 'imports_py.py'), `import framegate, numpy, onnxruntime
+@framegate.processor(name="imports_py")
+def imports(frame):
+    """Has imported much and does little."""
     return {"mean": frame.image[::16, ::16].mean()}
 `);
-  const pipelines = ['nothing_c.so', 'nothing_py.py', 'mean_py.py'].map((file) =>
+  const pipelines = ['nothing_c.so', 'nothing_py.py', 'imports_py.py'].map((file) =>
     `[[pipelines]]\nname = "${file.split('.')[0]}"\nprocessor = "${join(work, file)}"\npython = "${python}"\n`);
   writeFileSync(join(work, 'framegate.toml'), pipelines.join('\n'));
 }
 
-/** CPU µs per processed frame of one session, by what uses it. */
-async function measure(pipeline, clip) {
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+async function serve() {
   const listen = `127.0.0.1:${await freePort()}`;
-  const server = spawn(join(bin, 'framegate'), ['serve', '--listen', listen, '--config', join(work, 'framegate.toml')],
-    { cwd: work, stdio: 'ignore' });
-  const ended = new Promise((done) => server.once('exit', done));
+  const child = spawn(join(bin, 'framegate'), ['serve', '--listen', listen, '--config', join(work, 'framegate.toml')],
+    { cwd: work, stdio: 'ignore', env: { ...process.env, FRAMEGATE_ADMISSION__CPU_MAX: '10' } });
+  const ended = new Promise((done) => child.once('exit', done));
+  for (let tries = 0; !await fetch(`http://${listen}/readyz`).then((answer) => answer.ok, () => false); tries++) {
+    if (child.exitCode !== null || tries > 300) throw new Error('framegate serve is not ready');
+    await sleep(100);
+  }
+  return { listen, pid: child.pid, stop: () => { child.kill('SIGTERM'); return ended; } };
+}
+
+/** Frames that became results so far. */
+async function results({ listen }) {
+  const metrics = await fetch(`http://${listen}/metrics`).then((answer) => answer.text());
+  const lines = metrics.split('\n').filter((line) => /^framegate_frames_total\{.*outcome="ok"/.test(line));
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+}
+
+/** Runs `framegate load` and `look` once as many frames became results; the report of the one and the answer of the other. */
+async function during(server, pipeline, clip, sessions, frames, look) {
+  const args = ['load', `http://${server.listen}/whip/${pipeline}`, '--clip', clip, '-n', sessions, '-s', seconds, '--json'];
+  const load = spawn(join(bin, 'framegate'), args.map(String), { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  load.stdout.on('data', (data) => { text += data; });
+  let code;
+  const left = new Promise((done) => load.once('exit', (status) => { code = status; done(); }));
+  while (await results(server) < frames) {
+    if (code !== undefined) throw new Error(`framegate load ended with ${code} before ${frames} frames of ${pipeline}`);
+    await sleep(50);
+  }
+  const seen = await look();
+  await left;
+  return [JSON.parse(text), seen];
+}
+
+/** CPU µs per frame of one live session: of its Python process, and of its engine. */
+async function measure(pipeline, clip) {
+  const server = await serve();
   try {
-    for (let tries = 0; ; tries++) {
-      if (await fetch(`http://${listen}/readyz`).then((answer) => answer.ok, () => false)) break;
-      if (server.exitCode !== null || tries > 300) throw new Error(`framegate serve is not ready: ${pipeline}`);
-      await new Promise((done) => setTimeout(done, 100));
-    }
-    const load = spawn(join(bin, 'framegate'),
-      ['load', `http://${listen}/whip/${pipeline}`, '--clip', clip, '-n', 1, '-s', seconds, '--json'].map(String),
-      { stdio: ['ignore', 'pipe', 'inherit'] });
-    let text = '';
-    load.stdout.on('data', (data) => { text += data; });
-    // Between two moments within the window, counted by the results that the server has.
-    const frames = async () => {
-      const metrics = await fetch(`http://${listen}/metrics`).then((answer) => answer.text());
-      const lines = metrics.split('\n').filter((line) => /^framegate_frames(_processed)?_total\{.*outcome="ok"/.test(line));
-      return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
-    };
-    const left = new Promise((done) => load.once('exit', done));
-    while (await frames() < 45) await Promise.race([left.then(() => { throw new Error('no frames came'); }),
-      new Promise((done) => setTimeout(done, 50))]);
-    const look = async () => ({ frames: await frames(), cpu: Object.fromEntries(family(server.pid).map((pid) => [pid, cpuOf(pid)])) });
-    const before = await look();
-    await new Promise((done) => setTimeout(done, (seconds - 4) * 1000));
-    const after = await look();
-    await left;
-    const report = JSON.parse(text);
+    const look = async () => ({ frames: await results(server), cpu: Object.fromEntries(family(server.pid).map((pid) => [pid, cpuOf(pid)])) });
+    const [report, [before, after, isPython]] = await during(server, pipeline, clip, 1, 45, async () => {
+      const before = await look();
+      const isPython = Object.fromEntries(Object.keys(before.cpu).map((pid) =>
+        [pid, readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('framegate._host')]));
+      await sleep((seconds - 4) * 1000);
+      return [before, await look(), isPython];
+    });
     const count = after.frames - before.frames;
-    const spent = Object.entries(after.cpu).reduce((sum, [pid, cpu]) => sum + cpu - (before.cpu[pid] ?? 0), 0);
-    return { us: spent / 1000 / count, frames: count, steal_percent: report.cpu?.steal_percent ?? 0 };
+    const spent = (wanted) => Object.keys(before.cpu).filter((pid) => Number(pid) !== server.pid && isPython[pid] === wanted)
+      .reduce((sum, pid) => sum + (after.cpu[pid] ?? before.cpu[pid]) - before.cpu[pid], 0) / 1000 / count;
+    return { python_us: round(spent(true)), engine_us: round(spent(false)), frames: count, steal_percent: report.cpu?.steal_percent ?? 0 };
   } finally {
-    server.kill('SIGTERM');
-    await ended;
+    await server.stop();
+  }
+}
+
+/** CPU µs per frame of the Python process when frames come back to back: of each frame, by its own clock. */
+function backToBack(clip) {
+  const text = execFileSync(join(bin, 'framegate'), ['run', clip, '-p', join(work, 'cost_py.py')],
+    { encoding: 'utf8', maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, VIRTUAL_ENV: dirname(dirname(python)) } });
+  const clocks = text.trim().split('\n').map((line) => JSON.parse(line).data);
+  const costs = clocks.slice(31).map((clock, index) => (clock - clocks[index + 30]) / 1000).sort((x, y) => x - y);
+  const at = (share) => round(costs[Math.floor(costs.length * share)]);
+  return { frames: costs.length, p10_us: at(0.1), median_us: at(0.5), p90_us: at(0.9) };
+}
+
+/** Private memory of each Python process of 20 sessions, and how long their first results took. */
+async function memory(clip) {
+  const server = await serve();
+  try {
+    const [report, processes] = await during(server, 'imports_py', clip, 20, 20 * 20, () => family(server.pid)
+      .filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('framegate._host'))
+      .map((pid) => {
+        const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
+        const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+        return { private_kib: kib('Private_Clean') + kib('Private_Dirty'), pss_kib: kib('Pss'), rss_kib: kib('Rss') };
+      }));
+    const of = (name) => processes.map((one) => one[name]).sort((a, b) => a - b);
+    return { sessions: 20, processes: processes.length, private_kib: of('private_kib'), pss_kib: of('pss_kib'),
+      rss_kib: of('rss_kib'), first_result_ms: report.setup_ms.first_result };
+  } finally {
+    await server.stop();
   }
 }
 
@@ -116,32 +169,29 @@ const round = (value) => Math.round(value * 10) / 10;
 
 try {
   writeProcessors();
-  const runs = [];
-  for (const size of ['1280x720', '64x64']) {
-    const clip = join(work, `${size}.ivf`);
-    run(join(bin, 'framegate-engine'), 'clip', '--output', clip, '--size', size, '--rate', 30, '--frames', 300, '--kbit', 1500,
-      '--key-interval', 75, '--seed', 1);
-    for (let turn = 0; turn < repeat; turn++) {
-      for (const pipeline of ['nothing_c', 'nothing_py', 'mean_py']) {
-        const one = await measure(pipeline, clip);
-        runs.push({ size, turn, pipeline, ...one, us: round(one.us) });
-        console.error(`${size} ${pipeline}: ${round(one.us)} µs`);
-      }
+  const clip = join(work, 'clip.ivf');
+  run(join(bin, 'framegate-engine'), 'clip', '--output', clip, '--size', '1280x720', '--rate', 30, '--frames', 300, '--kbit', 1500,
+    '--key-interval', 75, '--seed', 1);
+  const back_to_back = Array.from({ length: repeat }, () => backToBack(clip));
+  const live = [];
+  for (let turn = 0; turn < repeat; turn++) {
+    for (const pipeline of ['nothing_c', 'nothing_py']) {
+      live.push({ turn, pipeline, ...await measure(pipeline, clip) });
+      console.error(JSON.stringify(live.at(-1)));
     }
   }
-  const of = (size, pipeline) => runs.filter((one) => one.size === size && one.pipeline === pipeline);
-  const handover = Object.fromEntries(['1280x720', '64x64'].map((size) => {
-    const differences = of(size, 'nothing_py').map((one, turn) => round(one.us - of(size, 'nothing_c')[turn].us));
-    return [size, { median_us: middle(differences), least_us: Math.min(...differences), most_us: Math.max(...differences) }];
-  }));
+  const held = await memory(clip);
+  const medians = back_to_back.map((one) => one.median_us);
   const result = {
     scenario: 'python', command: `node bench/python.mjs --repeat ${repeat} --seconds ${seconds}`,
     commit: run('git', 'describe', '--always', '--dirty').trim(), machine: `${cpus().length} × ${cpus()[0].model}`,
+    load_average: loadavg().map(round),
     python: execFileSync(python, ['-c', 'import numpy, sys; print(sys.version.split()[0], "numpy", numpy.__version__)'], { encoding: 'utf8' }).trim(),
-    target_us: TARGET_US, handover, runs,
+    target_us: TARGET_US, handover_us: { median: middle(medians), least: Math.min(...medians), most: Math.max(...medians) },
+    back_to_back, live, memory: held,
   };
   writeFileSync(join(root, 'bench/results/python.json'), JSON.stringify(result, null, 1) + '\n');
-  console.log(JSON.stringify(handover, null, 1));
+  console.log(JSON.stringify({ handover_us: result.handover_us, private_kib_median: middle(held.private_kib), first_result_ms: held.first_result_ms }, null, 1));
 } finally {
   rmSync(work, { recursive: true });
 }

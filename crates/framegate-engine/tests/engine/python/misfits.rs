@@ -195,6 +195,7 @@ const SLEEPER: &str = "
         @framegate.processor
         def test(frame):
             if frame.seq == 2:
+                framegate.log.info('begun')
                 time.sleep(3600)
             return os.getpid()
         ";
@@ -237,12 +238,14 @@ fn no_python_outlives_its_engine_or_its_nursery() {
     assert!(exists(child));
     // It hangs in its second frame, and is killed as the gateway kills engines that hang.
     engine.unit(2, &units[1]);
+    assert_eq!(engine.log_line(), "begun");
     engine.kill();
     python.nursery.exited(&engine);
     wait_all_gone(&BTreeSet::from([child]));
     let mut engine = python.nursery.fork_ready();
     engine.process(1, &units[0]);
     engine.unit(2, &units[1]);
+    assert_eq!(engine.log_line(), "begun");
     let all = below(python.nursery.process.id());
     assert!(all.len() >= 3, "host, engine and Python: {all:?}");
     python.nursery.process.kill().unwrap();

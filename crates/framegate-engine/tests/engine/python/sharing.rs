@@ -88,6 +88,7 @@ fn a_shared_process_that_hangs_is_replaced() {
         @framegate.processor
         def test(frame):
             if frame.seq == 2:
+                framegate.log.info('begun')
                 time.sleep(3600)
             return os.getpid()
         ",
@@ -98,6 +99,7 @@ fn a_shared_process_that_hangs_is_replaced() {
     let pid = hung.process(1, &units[0]).1;
     let mut other = python.nursery.fork_ready();
     hung.unit(2, &units[1]);
+    assert_eq!(hung.log_line(), "begun");
     other.unit(1, &units[0]);
     hung.kill();
     // It does not let go of the engine that has gone, so it is ended, and the other stream is told.
