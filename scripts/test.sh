@@ -38,6 +38,7 @@ step cargo clippy --workspace --all-targets --locked -- -D warnings
 step cargo build --workspace --locked
 step make --no-print-directory processors test-processors
 step rust_tests
+step cargo test --quiet --locked --manifest-path examples/rust/motion-heatmap/Cargo.toml
 step npm ci --prefix tests/browser --no-audit --no-fund
 step npm test --prefix tests/browser
 step interop_tests
