@@ -27,7 +27,7 @@ def main():
 
 
 def write(folder):
-    scene = scenes.faces(count=PICTURES, turn=2.0)
+    scene = scenes.swinging_face(PICTURES)
     for number, picture in enumerate(scene.pictures):
         clips.draw_bar(picture, number)
     clips.write_mjpeg(folder / "face.mjpeg", scene.pictures)

@@ -15,9 +15,9 @@ from skimage.transform import ProjectiveTransform, warp
 
 WIDTH, HEIGHT = 640, 480
 
-# The face in skimage's astronaut, in its pixels: the square around eyes, nose and mouth that detectors are trained to see.
-# Its middle lies between the eyes (203, 99 and 247, 99) and the mouth, its side is a little over twice their distance.
-FACE = (174.0, 75.0, 276.0, 177.0)
+# The face in skimage's astronaut, in its pixels: the square that detectors are trained to see. Its middle is between the
+# eyes (203, 99 and 247, 99) and the mouth; the eyes stand at three tenths of its height, 0.44 of its side apart.
+FACE = (175.0, 70.0, 274.0, 169.0)
 
 QR_TEXT = "https://example.org/?q=Gr\u00fc\u00dfe&frame=7"
 SHORT_TEXT = "framegate"
@@ -33,15 +33,24 @@ class Scene:
     known: list = field(default_factory=list)
 
 
-def faces(count=12, start=0.0, turn=1.0):
-    """One face while the camera moves nearer and aside; `turn` of 2 comes back, so that the clip can be repeated."""
+def faces(count=12):
+    """One face while the camera moves nearer and aside."""
+    ways = [index / count for index in range(count)]
+    return looked_at([(0.78 - 0.22 * way, 6 + 60 * way, 4 + 8 * way) for way in ways])
+
+
+def swinging_face(count=150):
+    """The face swings from side to side, eight pixels a picture at most, and ends where it began: a box of four pictures
+    ago is visibly beside it."""
+    turns = [2 * np.pi * index / count for index in range(count)]
+    return looked_at([(0.62 + 0.05 * np.cos(turn), 41 + 40 * np.sin(3 * turn), 10.0) for turn in turns])
+
+
+def looked_at(views):
+    """The astronaut as seen in `views`: pixels of the photograph for one of ours, and its left and top edge in them."""
     photograph = skimage.data.astronaut() / 255.0
     scene = Scene()
-    for index in range(count):
-        way = start + turn * index / count
-        way = way if way <= 1 else 2 - way
-        scale = 0.78 - 0.22 * way  # pixels of the photograph for one of ours
-        left, top = 6 + 60 * way, 4 + 8 * way
+    for scale, left, top in views:
         to_photograph = np.array([[scale, 0, left], [0, scale, top], [0, 0, 1]])
         scene.pictures.append(to_bytes(view(photograph, to_photograph)))
         x0, y0, x1, y1 = ((FACE[i] - (left, top)[i % 2]) / scale for i in range(4))

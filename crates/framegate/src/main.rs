@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod doctor;
 mod failure;
 mod list;
@@ -46,6 +47,8 @@ enum Command {
     List(list::ListArgs),
     /// Run a pipeline on a clip or an image, and print a result for every frame
     Run(run::RunArgs),
+    /// Check whether a processor keeps the rules: memory, sizes, results, leaks, sandbox
+    Check(check::CheckArgs),
     /// Make a folder with a new processor, a test clip and what it gives
     New(new::NewArgs),
     /// Print the folder of headers, Python package and Rust crate for authors of processors
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         None => serve::run(&arguments.serve),
         Some(Command::Serve(options)) => serve::run(&options),
         Some(Command::List(options)) => list::run(&options),
+        Some(Command::Check(options)) => check::run(&options),
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::New(options)) => new::run(&options),
         Some(Command::Sdk(options)) => sdk::run(&options),

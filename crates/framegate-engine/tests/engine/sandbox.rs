@@ -100,12 +100,21 @@ fn no_network_of_any_kind() {
         "said(socket(AF_UNIX, SOCK_STREAM, 0))",
         "said(socket(AF_NETLINK, SOCK_RAW, 0))",
         "said(socket(AF_VSOCK, SOCK_STREAM, 0))",
-        "said(socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){0}))",
+        "said(socketpair(AF_UNIX, SOCK_DGRAM, 0, (int[2]){0}))",
+        "said(socketpair(AF_UNIX, SOCK_RAW | SOCK_CLOEXEC, 0, (int[2]){0}))",
+        "said(sendto(3, text, 1, 0, (void *)text, 16))",
         "said(connect(3, (void *)text, 16))",
         "said(bind(3, (void *)text, 16))",
         "said(sendmsg(3, &(struct msghdr){0}, 0))",
         "said(syscall(SYS_io_uring_setup, 1, text))",
     ]);
+}
+
+#[test]
+fn an_event_loop_can_wake_itself() {
+    let pair = "int pair[2]; char byte = 1; long r = said(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair));";
+    let call = format!("({{ {pair} r || send(pair[0], &byte, 1, 0) != 1 || recv(pair[1], &byte, 1, 0) != 1; }})");
+    assert_eq!(attempt(&[&call], &[]), [0]);
 }
 
 #[test]
@@ -312,4 +321,21 @@ fn a_thread_cannot_outlive_its_engine() {
     engine.close();
     assert_eq!(nursery.exited(&engine).0, ExitKind::Code(0));
     wait_readable(std::os::fd::AsFd::as_fd(&engine.pidfd), "the end of all its threads");
+}
+
+#[test]
+fn threads_end_with_memory_and_frames_go_on() {
+    let source = level_1(
+        &format!("{INCLUDES}static void *rest(void *x) {{ for (;;) sleep(1000); return x; }}\n"),
+        "pthread_t t; int n = 0, r; while ((r = pthread_create(&t, 0, rest, 0)) == 0) n++; \
+         return fg_data_printf(out, \"[%d,%d]\", n < 300, r);",
+    );
+    let (mut nursery, _folder) = Nursery::of(&source);
+    let mut engine = nursery.fork_ready();
+    let units = clip(64, 64, 2);
+    for (seq, unit) in (1..).zip(&units) {
+        assert_eq!(engine.process(seq, unit).1, format!("[1,{}]", libc::EAGAIN));
+    }
+    engine.close();
+    assert_eq!(nursery.exited(&engine).0, ExitKind::Code(0));
 }

@@ -1,6 +1,6 @@
 //! The pipelines and what is known of their processors. Written by the launcher, read by the control plane.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use framegate_core::schema;
 use framegate_wire::{Loaded, PipelineSpec, ProcessorInfo};
@@ -29,7 +29,7 @@ pub struct PipelineEntry {
     /// What its nursery loads.
     pub spec: PipelineSpec,
     known: Mutex<Known>,
-    costs: Arc<Costs>,
+    costs: Costs,
 }
 
 #[derive(Debug)]
@@ -37,25 +37,35 @@ struct Known {
     state: ProcessorState,
     /// What their instances are like, once a trial has shown it.
     infos: Option<Arc<Vec<ProcessorInfo>>>,
+    /// Whether a trial is under way that may still fail.
+    is_on_trial: bool,
+    /// What was loaded after a failure, until its trial has succeeded.
+    candidate: Option<Loaded>,
 }
 
 impl PipelineEntry {
     fn new(spec: PipelineSpec) -> Self {
-        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None });
-        let costs = Arc::new(Costs::new(spec.processors.len()));
+        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None, is_on_trial: false, candidate: None });
+        let costs = Costs::new(spec.processors.len());
         Self { name: spec.name.clone(), spec, known, costs }
     }
 
     /// What is known of the processors.
     #[must_use]
     pub fn state(&self) -> ProcessorState {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).state.clone()
+        self.known().state.clone()
     }
 
     /// What instances of the processors are like, in their order; `None` before a trial has shown it.
     #[must_use]
     pub fn infos(&self) -> Option<Arc<Vec<ProcessorInfo>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).infos.clone()
+        self.known().infos.clone()
+    }
+
+    /// State, what instances are like, and whether a trial is under way, all of one moment.
+    pub(crate) fn now(&self) -> (ProcessorState, Option<Arc<Vec<ProcessorInfo>>>, bool) {
+        let known = self.known();
+        (known.state.clone(), known.infos.clone(), known.is_on_trial)
     }
 
     /// What the processor at a place of the pipeline has cost lately.
@@ -64,17 +74,46 @@ impl PipelineEntry {
         self.costs.of(processor)
     }
 
-    /// Where the media threads note what processors cost.
-    pub(crate) fn costs(&self) -> Arc<Costs> {
-        self.costs.clone()
+    /// Hot path: notes the time of one call of the processor at a place.
+    pub(crate) fn note_cost(&self, processor: usize, took_us: u32) {
+        self.costs.note(processor, took_us);
     }
 
-    pub(crate) fn set_state(&self, state: ProcessorState) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if state == ProcessorState::Loading {
-            known.infos = None;
+    /// Its nursery is being started. What has failed stays failed until it succeeds, so that nobody is told otherwise
+    /// by each try.
+    pub(crate) fn set_loading(&self) {
+        let mut known = self.known();
+        known.infos = None;
+        known.is_on_trial = false;
+        known.candidate = None;
+        if !matches!(known.state, ProcessorState::Failed(_)) {
+            known.state = ProcessorState::Loading;
         }
-        known.state = state;
+    }
+
+    pub(crate) fn set_failed(&self, text: String) {
+        let mut known = self.known();
+        known.is_on_trial = false;
+        known.candidate = None;
+        known.state = ProcessorState::Failed(text);
+    }
+
+    /// Whether the processors are loaded and the trial that shows what they are like has not ended.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.known().is_on_trial
+    }
+
+    /// The trial's nursery is gone.
+    pub(crate) fn end_trial(&self) {
+        let mut known = self.known();
+        known.is_on_trial = false;
+        known.candidate = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What is inside is whole at any time: it is only ever replaced.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what a nursery has loaded. Its processors' code ran in it, so that it may say anything.
@@ -92,7 +131,13 @@ impl PipelineEntry {
                 return Err(format!("`{}` is no name of a processor", descriptor.name.escape_debug()));
             }
         }
-        self.set_state(ProcessorState::Ready(loaded));
+        let mut known = self.known();
+        known.is_on_trial = loaded.tasks <= 1;
+        if known.is_on_trial && matches!(known.state, ProcessorState::Failed(_)) {
+            known.candidate = Some(loaded);
+        } else {
+            known.state = ProcessorState::Ready(loaded);
+        }
         Ok(())
     }
 
@@ -104,8 +149,21 @@ impl PipelineEntry {
         let expected = self.spec.processors.len();
         let infos = schema::checked(infos).filter(|infos| infos.len() == expected);
         let infos = infos.ok_or("what it says of its processors makes no sense")?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).infos = Some(Arc::new(infos));
+        let mut known = self.known();
+        known.infos = Some(Arc::new(infos));
+        known.is_on_trial = false;
+        if let Some(loaded) = known.candidate.take() {
+            known.state = ProcessorState::Ready(loaded);
+        }
         Ok(())
+    }
+
+    /// Notes what a session's engine has shown, where no trial could.
+    pub(crate) fn learn(&self, infos: Vec<ProcessorInfo>) {
+        if self.infos().is_none() && !self.is_on_trial() {
+            // An engine that says what makes no sense teaches nothing; its session has ended it.
+            let _ = self.set_described(infos);
+        }
     }
 
     /// Names of the processors, each once: their own when they are loaded, before that those of their files.
