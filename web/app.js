@@ -35,6 +35,7 @@ Object.assign(window, { framegate: shared });
 /** @type {Run | null} */ let run = null;
 /** @type {File | null} */ let file = null;
 let renders = 0;
+let isLost = false; // whether the server has not said what it can run
 
 /** @param {string} name @returns {HTMLInputElement[]} */
 const radios = (name) => [...document.querySelectorAll('input')].filter((input) => input.name === name);
@@ -182,17 +183,20 @@ function showFields() {
 /** Looks at what there is to run, and at what it costs. */
 async function listPipelines() {
   try {
-    const response = await fetch('/v1/pipelines');
+    const response = await fetch('/v1/pipelines', { signal: AbortSignal.timeout(LOOK_MS) });
     if (!response.ok) throw new Error(`status ${response.status}`);
     const { pipelines, default: first } = await response.json();
+    if (isLost) hideError();
+    isLost = false;
     picker.show(pipelines, params.get('pipeline') ?? first);
     $('start').disabled = pipelines.length === 0;
     showForm();
   } catch (cause) {
     // While something runs, its session says what is wrong.
-    if (picker.pipelines.length) return;
+    if (picker.pipelines.length || isLost) return;
+    isLost = true;
     showError(new FramegateError('server_unreachable', 'This server does not say what it can run.',
-      'See whether framegate runs, then reload the page.', { cause }));
+      'See whether framegate runs: this page looks for it every two seconds.', { cause }));
   }
 }
 

@@ -62,18 +62,15 @@ static gboolean start(state *self, gchar **reason) {
     return FALSE;
 }
 
+/* The pipeline itself starts with the first frame, whose result can say why it does not. */
 static int32_t configure(fg_processor *processor, const fg_config *config) {
     state *self = processor->self;
-    gchar *reason = NULL;
     if (config->format != FG_BGR24)
         return fail(self, "GStreamer is given BGR24: the first processor of the chain must want that format too");
     if (self->pipeline && self->pipeline->pool) discard(self); /* it runs, with the size before */
     self->width = config->width;
     self->height = config->height;
-    if (start(self, &reason)) return FG_OK;
-    int32_t status = fail(self, reason);
-    g_free(reason);
-    return status;
+    return FG_OK;
 }
 
 /* The values an element gave a region: the highest confidence counts. */
@@ -174,7 +171,8 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
         discard(self); /* the next frame starts it afresh */
     else
         reason = g_strdup_printf("the pipeline gave no picture for this frame within %d ms: elements that hold frames "
-                                 "back or drop them (encoders with B-frames, videorate, valve) do not fit here",
+                                 "back, drop them or give them another time (decoders with several threads, encoders with "
+                                 "B-frames, videorate, valve) do not fit here",
                                  (int)(wait_us / 1000));
     out->error(out, reason);
     g_free(reason);

@@ -14,7 +14,6 @@ struct pipeline {
     GstVideoInfo info; /* of pictures that go in */
     GstClockTime last; /* presentation time of the last one that went in */
     int64_t begin_ns;  /* when the first one was received */
-    uint64_t pushed, answered;
 
     GMutex lock; /* guards what follows: elements have threads of their own */
     GCond changed;

@@ -95,6 +95,8 @@ static void append_value(GString *json, const GValue *value, int depth) {
         append_text(json, g_value_get_string(value));
     } else if (G_VALUE_HOLDS_BOOLEAN(value)) {
         g_string_append(json, g_value_get_boolean(value) ? "true" : "false");
+    } else if (G_VALUE_HOLDS_UINT64(value) && g_value_get_uint64(value) == GST_CLOCK_TIME_NONE) {
+        g_string_append(json, "null");
     } else if (G_VALUE_HOLDS_UINT64(value)) {
         g_string_append_printf(json, "%" G_GUINT64_FORMAT, g_value_get_uint64(value));
     } else if (G_VALUE_HOLDS_INT64(value)) {

@@ -319,6 +319,12 @@ impl Runner {
         self.times.drain(..)
     }
 
+    /// What the processors of an engine that has become ready are like, as the pipeline made them: nothing once a page
+    /// has changed them.
+    pub fn take_infos(&mut self) -> Option<Vec<ProcessorInfo>> {
+        self.page.take_fresh_infos()
+    }
+
     /// Whether the pipeline gives pictures of its own.
     #[must_use]
     pub fn returns_image(&self) -> bool {

@@ -11,7 +11,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use framegate_wire::View;
+use framegate_wire::{ProcessorInfo, View};
 use serde_json::{Value, json};
 
 use crate::Now;
@@ -200,6 +200,11 @@ impl Session {
     /// Takes the times of processors since the last call: place in the pipeline and microseconds.
     pub fn take_times(&mut self) -> std::vec::Drain<'_, (usize, u32)> {
         self.runner.take_times()
+    }
+
+    /// What the processors are like, when an engine has just shown it and no page has changed them.
+    pub fn take_infos(&mut self) -> Option<Vec<ProcessorInfo>> {
+        self.runner.take_infos()
     }
 
     /// The engine's socket is at its end.

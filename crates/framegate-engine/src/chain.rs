@@ -4,6 +4,8 @@
 //! processor nothing is allocated per frame but what the result holds.
 
 mod frame;
+mod guard;
+mod memory;
 mod opening;
 
 use std::{io::Write as _, sync::Arc};
@@ -24,8 +26,9 @@ use crate::{
     nursery::fault::enter,
     outbox::Outbox,
     params,
-    pool::Slot,
 };
+pub(crate) use guard::{FrameMemory, GUARD_BYTES};
+use memory::Memory;
 pub(crate) use opening::{ChainError, Opening};
 
 /// The instances of one engine.
@@ -37,7 +40,9 @@ pub(crate) struct Chain {
     /// Of the whole chain, or why its processors' wants do not go together.
     wanted: Result<Wanted, String>,
     converter: Converter,
-    slot: Option<(Layout, Slot)>,
+    memory: Memory,
+    /// Whether each frame has memory of its own that faults when it is used against the rules: in `check`.
+    is_guarded: bool,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -144,15 +149,11 @@ impl Chain {
         let is_writable = wanted.writable;
         let layout = Layout::for_want(picture.size, &wanted.want)
             .map_err(|error| StageError::Want(format!("the size the processor wants is impossible: {error}")))?;
-        let slot = match &mut self.slot {
-            Some((of, slot)) if *of == layout => slot,
-            other => {
-                // The old one goes first: two pictures of the largest size need not fit.
-                *other = None;
-                &mut other.insert((layout, Slot::new(layout.total_bytes).map_err(|_| StageError::Memory)?)).1
-            }
-        };
+        let slot = self.memory.place(&layout, if self.is_guarded { GUARD_BYTES } else { 0 })?;
         self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
+        if self.is_guarded {
+            guard::announce(slot, &self.outbox, is_writable).map_err(|_| StageError::Memory)?;
+        }
         let frame = frame::frame(call, &layout, picture, slot.bytes());
         let process_ns = now_ns();
         enter(FaultStage::Process);
@@ -165,14 +166,25 @@ impl Chain {
         if is_image_wanted && is_writable && done.image.is_none() {
             done.image = Image::of_bytes(layout, slot.bytes(), picture.matrix, picture.range);
         }
+        if self.is_guarded {
+            self.memory.retire()?;
+        }
         Ok(done)
+    }
+
+    /// From now on gives each frame memory of its own: read-only unless the processors write, walled off, and gone when
+    /// they have returned. The outbox is told where it lies before they are called.
+    ///
+    /// Frames that other processes see are left as they are: those map them themselves.
+    pub(crate) fn guard(&mut self) {
+        self.is_guarded = self.memory.is_own();
     }
 
     /// Sets parameters: which values are in force of those that were asked for, and which were refused.
     pub(crate) fn set_params(&mut self, values: &[NamedValue]) -> (Vec<NamedValue>, Vec<RefusedValue>) {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
         for value in values {
-            if let Err(SetError::Value(text) | SetError::Processor(text)) = self.set_param(value) {
+            if let Err(text) = self.set_param(value) {
                 refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
             }
             if let Some(present) = self.present_value(value)
@@ -184,18 +196,22 @@ impl Chain {
         (taken, refused)
     }
 
-    fn set_param(&mut self, value: &NamedValue) -> Result<(), SetError> {
-        let count = self.members.len();
-        let member = usize::try_from(value.processor).ok().and_then(|place| self.members.get_mut(place));
-        let member = member.ok_or_else(|| {
-            SetError::Value(format!("there is no processor number {}; the pipeline has {count}", value.processor))
+    fn set_param(&mut self, value: &NamedValue) -> Result<(), String> {
+        let (place, index, parsed) = self.parse_param(value)?;
+        self.members[place].set(index, parsed)
+    }
+
+    /// Finds the parameter and reads its value: the place of its processor, its own place there, and the value.
+    fn parse_param(&self, value: &NamedValue) -> Result<(usize, usize, ParamValue), String> {
+        let NamedValue { processor, id, json } = value;
+        let place = usize::try_from(*processor).ok().filter(|place| *place < self.members.len());
+        let place = place.ok_or_else(|| {
+            format!("there is no processor number {processor}; the pipeline has {}", self.members.len())
         })?;
-        let params = &member.info.params;
-        let index = params.iter().position(|param| param.id == value.id).ok_or_else(|| {
-            SetError::Value(format!("it has no parameter `{}`; {}", value.id, opening::names_of(params)))
-        })?;
-        let parsed = params::parse(&params[index], &value.json).map_err(SetError::Value)?;
-        member.set(index, parsed).map_err(SetError::Processor)
+        let params = &self.members[place].info.params;
+        let index = params.iter().position(|param| param.id == *id);
+        let index = index.ok_or_else(|| format!("it has no parameter `{id}`; {}", opening::names_of(params)))?;
+        Ok((place, index, params::parse(&params[index], json)?))
     }
 
     fn present_value(&self, asked: &NamedValue) -> Option<NamedValue> {
@@ -242,7 +258,7 @@ impl Chain {
             let member = usize::try_from(state.processor).ok().and_then(|place| self.members.get_mut(place));
             let loaded = match member {
                 Some(member) if member.info.descriptor.name == state.name => {
-                    member.instance.load_state(state.version, &state.bytes)
+                    member.instance.load_state(state.version, &state.bytes, self.memory.shared())
                 }
                 Some(member) => Err(format!("`{}` has its place now", member.info.descriptor.name)),
                 None => Err("it is no longer in the pipeline".to_owned()),
@@ -254,6 +270,12 @@ impl Chain {
         }
     }
 
+    /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.
+    pub(crate) fn end(&self) -> Option<String> {
+        let member = self.members.iter().find(|member| member.instance.end().is_some())?;
+        Some(format!("the process of `{}` {}", member.name, member.instance.end()?))
+    }
+
     /// Ends the instances, the last first.
     pub(crate) fn destroy(self) {
         for member in self.members.into_iter().rev() {
@@ -262,19 +284,12 @@ impl Chain {
     }
 }
 
-/// Why a value was not taken.
-#[derive(Debug)]
-enum SetError {
-    /// There is no such parameter, or it does not take such a value.
-    Value(String),
-    /// The processor refused a value that is right in itself.
-    Processor(String),
-}
-
 impl Member {
     fn set(&mut self, index: usize, value: ParamValue) -> Result<(), String> {
         let param = &mut self.info.params[index];
-        self.instance.set_param(index, &value).map_err(|reason| format!("`{}`: {reason}", param.id))?;
+        self.instance
+            .set_param(index, &value)
+            .map_err(|reason| format!("`{}` is {}; {reason}", param.id, params::to_json(&value)))?;
         param.value = value;
         Ok(())
     }

@@ -54,6 +54,9 @@ pub(crate) enum EngineError {
     /// No instances.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// The process of a processor has gone.
+    #[error("{0}")]
+    ProcessorGone(String),
     /// No decoder.
     #[error(transparent)]
     Decoder(#[from] DecodeError),
@@ -90,7 +93,7 @@ fn serve(mut inbox: Inbox, outbox: &Arc<Outbox>, loaded: &Loaded) -> Result<(), 
         area_max: open.area_max,
         outbox,
         intake,
-        states: States::new(chain.has_state(), now_ns()),
+        states: States::new(chain.has_state()),
         chain,
         snapshots: Snapshots::default(),
         has_returned_image: false,
@@ -191,12 +194,15 @@ impl Engine<'_> {
                 self.busy(|engine| engine.snapshots.answer_source(seq, &picture, engine.outbox))?;
             }
         }
+        if has_news {
+            self.check_alive()?;
+        }
         if units > 0 || has_news {
             self.send_answers()?;
             self.send_stats()?;
             self.outbox.flush()?;
         }
-        if units > 0 && self.states.is_due(now_ns()) {
+        if units > 0 && self.states.is_due() {
             self.busy(|engine| engine.states.save(&mut engine.chain, engine.outbox))?;
             self.outbox.flush()?;
         }
@@ -233,6 +239,8 @@ impl Engine<'_> {
         let convert_ns = now_ns();
         let staged = self.chain.process(call, picture, self.snapshots.is_processed_wanted());
         enter(FaultStage::Idle);
+        // The frame gets no result: it is lost with its engine, as in a crash.
+        self.check_alive()?;
         let Done { status, detections, process_ns, end_ns, processors_us, image } = match staged {
             Ok(done) => done,
             Err(StageError::Want(text)) => Done::failed(Refusal::of_processor(text), convert_ns, now_ns()),
@@ -274,6 +282,11 @@ impl Engine<'_> {
             self.busy(|engine| engine.snapshots.answer_processed(call.header.seq, image.as_ref(), engine.outbox))?;
         }
         self.follow_wants()
+    }
+
+    /// Ends the engine once a process it depends on has gone.
+    fn check_alive(&self) -> Result<(), EngineError> {
+        self.chain.end().map_or(Ok(()), |how| Err(EngineError::ProcessorGone(how)))
     }
 
     /// Takes over what the processors want, and tells the gateway.

@@ -17,13 +17,19 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::limits::GST_REGISTRY_SECONDS_MAX;
+use crate::{
+    kit::{self, KitError},
+    limits::GST_REGISTRY_SECONDS_MAX,
+};
 
 /// The processor.
 const LIBRARY: &str = "framegate-gst.so";
 
 /// The helper beside it.
 const HELPER: &str = "framegate-gst-registry";
+
+/// The parameter of the processor that takes the elements.
+pub(crate) const PARAM: &str = "pipeline";
 
 /// Most of what a helper that failed says that is passed on, in bytes.
 const COMPLAINT_BYTES_MAX: u64 = 512;
@@ -40,8 +46,11 @@ pub(crate) enum GstError {
     )]
     Missing,
     /// There is no place for the registry.
-    #[error("GStreamer's list of plugins cannot be kept in {}: {source}. Set FRAMEGATE_CACHE to a folder that can be written", path.display())]
-    Cache {
+    #[error("GStreamer's list of plugins cannot be kept: {0}")]
+    Cache(#[from] KitError),
+    /// It was written and is not there.
+    #[error("GStreamer's list of plugins cannot be read: {}: {source}", path.display())]
+    Lost {
         path: PathBuf,
         #[source]
         source: std::io::Error,
@@ -73,17 +82,17 @@ pub(crate) struct Gst {
 }
 
 impl Gst {
-    /// Finds the processor, and has the registry written into the folder `cache` unless it is as new as the plugins.
+    /// Finds the processor, and has the registry written into the user's cache unless it is as new as the plugins.
     ///
     /// Call before confinement; waits for a helper, some 30 ms if nothing has changed.
-    pub(crate) fn prepare(cache: &Path) -> Result<Self, GstError> {
-        let library = folders().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()).ok_or(GstError::Missing)?;
-        let registry = cache.join("gstreamer-registry.bin");
-        std::fs::create_dir_all(cache).map_err(|source| GstError::Cache { path: cache.to_owned(), source })?;
+    pub(crate) fn prepare() -> Result<Self, GstError> {
+        let library =
+            folders().map(|folder| folder.join(LIBRARY)).find(|path| path.is_file()).ok_or(GstError::Missing)?;
+        let registry = kit::cached("gstreamer")?.join("registry.bin");
         write_registry(&library.with_file_name(HELPER), &registry)?;
         match File::open(&registry) {
             Ok(_) => Ok(Self { library, registry }),
-            Err(source) => Err(GstError::Cache { path: registry, source }),
+            Err(source) => Err(GstError::Lost { path: registry, source }),
         }
     }
 
@@ -109,7 +118,8 @@ fn folders() -> impl Iterator<Item = PathBuf> {
 
 fn write_registry(helper: &Path, registry: &Path) -> Result<(), GstError> {
     let failed = |source| GstError::Helper { path: helper.to_owned(), source };
-    let complaints = memfd_create("framegate-gst-registry", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+    let complaints =
+        memfd_create("framegate-gst-registry", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let mut complaints = File::from(complaints);
     let mut child = Command::new(helper)
         .env("GST_REGISTRY", registry)

@@ -6,13 +6,21 @@ use framegate_abi as abi;
 use framegate_codec::Image;
 use framegate_wire::{Detection, ParamValue, ProcessorInfo, Status, Want};
 
-use crate::{clock::Clock, native, outbox::Outbox};
+use crate::{
+    bridge::remote::{Remote, RemoteError},
+    clock::Clock,
+    native,
+    outbox::Outbox,
+    pool::Slot,
+};
 
 /// An instance of a processor. Calls never overlap.
 #[derive(Debug)]
 pub(crate) enum Instance {
     /// A shared library in this process.
     Native(native::Instance),
+    /// In a process of its own.
+    Remote(Remote),
 }
 
 /// What an instance is made with.
@@ -75,6 +83,7 @@ impl Instance {
     pub(crate) fn info(&self) -> ProcessorInfo {
         match self {
             Self::Native(instance) => instance.info(),
+            Self::Remote(instance) => instance.info(),
         }
     }
 
@@ -82,6 +91,7 @@ impl Instance {
     pub(crate) fn wanted(&self) -> Wanted {
         match self {
             Self::Native(instance) => instance.wanted(),
+            Self::Remote(instance) => instance.wanted(),
         }
     }
 
@@ -89,6 +99,7 @@ impl Instance {
     pub(crate) fn returns_image(&self) -> bool {
         match self {
             Self::Native(instance) => instance.returns_image(),
+            Self::Remote(instance) => instance.returns_image(),
         }
     }
 
@@ -96,13 +107,33 @@ impl Instance {
     pub(crate) fn set_param(&mut self, index: usize, value: &ParamValue) -> Result<(), String> {
         match self {
             Self::Native(instance) => instance.set_param(index, value),
+            Self::Remote(instance) => instance.set_param(index, value),
+        }
+    }
+
+    /// The parameters are set: runs the initialisation of authors who expect that.
+    pub(crate) fn start(&mut self) -> Result<(), RemoteError> {
+        match self {
+            Self::Native(_) => Ok(()),
+            Self::Remote(instance) => instance.start(),
+        }
+    }
+
+    /// How the process it runs in went, if that is another one and has gone.
+    pub(crate) fn end(&self) -> Option<String> {
+        match self {
+            Self::Native(_) => None,
+            Self::Remote(instance) => instance.end(),
         }
     }
 
     /// Gives it the state of an instance before it; before the first `configure`. The error says why it is not usable.
-    pub(crate) fn load_state(&mut self, version: u32, bytes: &[u8]) -> Result<(), String> {
-        match self {
-            Self::Native(instance) => instance.load_state(version, bytes),
+    /// `memory` is that of a link, through which a remote instance gets it.
+    pub(crate) fn load_state(&mut self, version: u32, bytes: &[u8], memory: Option<&mut Slot>) -> Result<(), String> {
+        match (self, memory) {
+            (Self::Native(instance), _) => instance.load_state(version, bytes),
+            (Self::Remote(instance), Some(memory)) => instance.load_state(version, bytes, memory),
+            (Self::Remote(_), None) => Err("its process has no memory to take it from".to_owned()),
         }
     }
 
@@ -110,6 +141,7 @@ impl Instance {
     pub(crate) fn save_state(&mut self) -> Option<(u32, Vec<u8>)> {
         match self {
             Self::Native(instance) => instance.save_state(),
+            Self::Remote(instance) => instance.save_state(),
         }
     }
 
@@ -117,6 +149,7 @@ impl Instance {
     pub(crate) fn receive(&mut self, json: &[u8]) -> Result<(), String> {
         match self {
             Self::Native(instance) => instance.receive(json),
+            Self::Remote(instance) => instance.receive(json),
         }
     }
 
@@ -124,6 +157,7 @@ impl Instance {
     pub(crate) fn configure(&mut self, config: &abi::Config) -> Result<(), Refusal> {
         match self {
             Self::Native(instance) => instance.configure(config),
+            Self::Remote(instance) => instance.configure(config),
         }
     }
 
@@ -131,6 +165,7 @@ impl Instance {
     pub(crate) fn process(&mut self, frame: &abi::Frame, is_image_wanted: bool) -> Said {
         match self {
             Self::Native(instance) => instance.process(frame, is_image_wanted),
+            Self::Remote(instance) => instance.process(frame, is_image_wanted),
         }
     }
 
@@ -138,6 +173,7 @@ impl Instance {
     pub(crate) fn reuse(&mut self, data: Vec<u8>) {
         match self {
             Self::Native(instance) => instance.reuse(data),
+            Self::Remote(instance) => instance.reuse(data),
         }
     }
 
@@ -145,6 +181,7 @@ impl Instance {
     pub(crate) fn destroy(self) {
         match self {
             Self::Native(instance) => instance.destroy(),
+            Self::Remote(instance) => instance.destroy(),
         }
     }
 }

@@ -157,6 +157,14 @@ fn cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
         .or_else(|| named("HOME").map(|path| path.join(".cache/framegate")))
 }
 
+/// The folder `name` in the user's cache, which nobody else can write.
+pub(crate) fn cached(name: &str) -> Result<PathBuf, KitError> {
+    let cache = cache_folder(|name| env::var_os(name).map(PathBuf::from)).ok_or(KitError::NoPlace)?;
+    let refused = |source| KitError::Write { path: cache.clone(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(refused)?;
+    own_folder(cache.canonicalize().map_err(refused)?.join(name))
+}
+
 /// Makes a folder, or checks that nobody else can put code into the one that is there.
 fn own_folder(path: PathBuf) -> Result<PathBuf, KitError> {
     let refused = |source| KitError::Write { path: path.clone(), source };

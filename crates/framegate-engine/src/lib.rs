@@ -8,14 +8,18 @@
 
 #![deny(unsafe_code)]
 
+mod bridge;
 mod chain;
+pub mod check;
 mod clock;
 pub mod compile;
 pub mod confinement;
 mod engine;
+mod gst;
 mod inbox;
 mod instance;
 pub mod intake;
+mod interpreter;
 pub mod kit;
 #[expect(unsafe_code, reason = "loads processors")]
 mod library;

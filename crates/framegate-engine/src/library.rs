@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn labels_are_cut_between_characters() {
-        let check = |text: &std::ffi::CStr, expected: Option<&str>| {
+        let check = |text: &CStr, expected: Option<&str>| {
             // SAFETY: the text ends with 0.
             assert_eq!(unsafe { cut_text(text.as_ptr(), 4) }.as_deref(), expected, "{text:?}");
         };

@@ -74,8 +74,18 @@ pub const ENGINES_MAX: usize = 1024;
 /// Descriptors an engine may have open: its own few, a model, the eventfds of a runtime.
 pub const ENGINE_FILES_MAX: u64 = 64;
 
+/// Longest wait for GStreamer's list of plugins, in seconds: a hundred plugins on a slow disk take ten.
+pub const GST_REGISTRY_SECONDS_MAX: i64 = 60;
+
 /// Private writable memory of an engine, in bytes: a 4K decoder with its processor's model fits.
 pub const ENGINE_DATA_BYTES_MAX: u64 = 2 << 30;
+
+/// Descriptors of a process that serves all streams of a pipeline: five for each engine, and its own few.
+pub const SHARED_FILES_MAX: u64 = ENGINE_FILES_MAX + 5 * ENGINES_MAX as u64;
+
+/// Private writable memory of a process that serves all streams of a pipeline, in bytes: it is for models that are too
+/// large to be loaded for each.
+pub const SHARED_DATA_BYTES_MAX: u64 = 16 << 30;
 
 /// Return addresses a dying engine reports: enough to get from `abort` or `memcpy` back into the processor.
 pub const FAULT_FRAMES_MAX: usize = 24;

@@ -4,7 +4,7 @@
 //! `table.rs` its parameters; here is how it is called.
 
 mod drawing;
-mod report;
+pub(crate) mod report;
 mod side;
 mod table;
 
@@ -179,11 +179,13 @@ impl Instance {
         let text = if kind == abi::PARAM_TEXT { text.as_ptr() } else { std::ptr::null() };
         let raw = abi::ParamValue { kind, reserved: 0, number, text };
         let place = u32::try_from(index).unwrap_or(u32::MAX);
+        *lock(&self.side.last_error) = None;
         // SAFETY: the processor is valid until `destroy`, which takes `self`; the value and its text live through the
         // call; calls never overlap because of `&mut self`.
         let status = unsafe { set(self.processor.as_ptr(), place, &raw const raw) };
         if status < 0 {
-            return Err(format!("the processor refused it with {}", StatusText(status)));
+            let reason = lock(&self.side.last_error).take();
+            return Err(format!("the processor refused it with {}{}", StatusText(status), Reason(reason.as_deref())));
         }
         param.value = value.clone();
         Ok(())
@@ -258,8 +260,13 @@ impl Instance {
             None => Status::Ok,
         };
         let (detections, data) = (std::mem::take(&mut report.detections), std::mem::take(&mut report.data));
-        drop(report);
-        Said { status, detections, data, image: self.side.image(frame) }
+        let image = if report.is_frame_the_image {
+            // SAFETY: the planes of a frame of ours are as large as it says, and valid until the caller's borrow ends.
+            unsafe { drawing::of_frame(frame) }
+        } else {
+            report.image.take()
+        };
+        Said { status, detections, data, image }
     }
 
     /// Takes back the memory of an earlier result's data.

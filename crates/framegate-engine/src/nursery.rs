@@ -2,23 +2,26 @@
 //! engine for each session.
 //!
 //! Its control socket (`SOCK_SEQPACKET`, one message a packet) is standard input. It answers `Ready` or `Fault` once, then
-//! each `Fork`, and says when an engine has gone. When the control socket closes it kills its engines and exits.
+//! each `Fork`, and says when an engine has gone. After `Ready` a trial finds out what the processors' instances are like,
+//! beside everything else. When the control socket closes it kills its engines and exits.
 
 pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
 mod fork;
+pub(crate) mod python;
+mod trial;
 
 use std::{
     fs::File,
     io::Read,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use framegate_wire::{NurseryReply, NurseryRequest, PipelineSpec, limits::TEXT_BYTES_MAX};
+use framegate_wire::{Isolation, NurseryReply, NurseryRequest, PipelineSpec, ProcessorInfo, limits::TEXT_BYTES_MAX};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode as FileMode, OFlags},
     io::{Errno, fcntl_dupfd_cloexec},
     process::{Pid, PidfdFlags, getpid, getppid, pidfd_open, setpriority_process},
@@ -29,10 +32,13 @@ use crate::{
     limits::ENGINES_MAX,
     outbox::cut,
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
-    sandbox::{EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery},
+    sandbox::{
+        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+    },
 };
-use child::{Child, Roots};
+use child::{Child, Roots, Task};
 use control::{Control, Fork};
+use trial::Trial;
 
 /// How engines come to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +81,10 @@ enum Failure {
     Filter(#[from] FilterError),
     #[error("engine: {0}")]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Python(#[from] python::HostError),
+    #[error("answering what the processors are like: {0}")]
+    Answer(#[source] std::io::Error),
 }
 
 /// How much nicer than the gateway engines are: with as many engines as it likes, packets are still taken in time.
@@ -98,12 +108,14 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
     };
     let about = framegate_wire::Loaded {
         processors: ground.loaded.descriptors(),
-        tasks: tasks(),
+        tasks: ground.tasks(),
         reads_restricted: ground.reads == Reads::Restricted,
     };
     let lost = |error| Failure::System("answering on the control socket", error);
     control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
-    Ok(Nursery { control, ground, mode: options.mode, children: Vec::new() }.serve().map_err(lost)?)
+    let mut nursery = Nursery { control, ground, mode: options.mode, children: Vec::new(), trial: None };
+    nursery.try_out().map_err(lost)?;
+    Ok(nursery.serve().map_err(lost)?)
 }
 
 /// What engines are made from.
@@ -113,6 +125,31 @@ struct Ground {
     filter: EngineFilter,
     policy: Policy,
     reads: Reads,
+    /// `/dev/null` for writing, which the sandbox would not open: what a trial prints.
+    null: OwnedFd,
+    /// What runs the Python processors, if there are any.
+    python: Option<python::Host>,
+    /// Tasks of the process that is forked for them.
+    python_tasks: u32,
+}
+
+impl Ground {
+    /// Gives the next engine what it needs of other processes; what processors print there goes to `log`.
+    fn connect(&self, log: BorrowedFd<'_>) -> Result<(), Errno> {
+        let link = self.python.as_ref().map(|host| host.connect(log)).transpose()?;
+        self.loaded.link.replace(link);
+        Ok(())
+    }
+
+    /// Tasks of the processes that are forked: above 1, a fork would lose the others.
+    fn tasks(&self) -> u32 {
+        tasks().max(self.python_tasks)
+    }
+
+    /// Lets go of what the engine that was just forked has taken.
+    fn disconnect(&self) {
+        self.loaded.link.take();
+    }
 }
 
 /// Everything that can fail for reasons the author or operator must hear.
@@ -123,13 +160,20 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     framegate_codec::preload()?;
     child::die_with_parent(parent)?;
     let prepared = resolve(&options.pipeline)?;
+    surround(&prepared);
     let policy = policy(&options.pipeline, &prepared);
     // Before the processors' constructors run.
     let filter = EngineFilter::new()?;
-    let reads = confine_nursery(&policy)?;
-    let loaded = resolve::load(&options.pipeline.name, prepared)?;
+    let null = open_null()?;
+    let reads = restrict_nursery(&policy)?;
+    let (isolation, mode) = (options.pipeline.isolation, options.mode);
+    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
+    let mut python = resolve::python(&prepared).map(start).transpose()?;
+    confine_nursery_calls()?;
+    let (described, python_tasks) = described(&mut python, isolation)?;
+    let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads })
+    Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
 }
 
 /// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
@@ -138,6 +182,28 @@ fn sober() {
         // SAFETY: no other thread exists yet that could read the environment.
         unsafe { std::env::set_var(name, "1") };
     }
+}
+
+/// `/dev/null` for writing.
+fn open_null() -> Result<OwnedFd, Failure> {
+    rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, FileMode::empty())
+        .map_err(|error| Failure::System("opening /dev/null", error))
+}
+
+/// Puts what processors need into the environment.
+fn surround(prepared: &[Prepared]) {
+    for (name, value) in prepared.iter().flat_map(|processor| &processor.environment) {
+        // SAFETY: no other thread exists yet that could read the environment.
+        unsafe { std::env::set_var(name, value) };
+    }
+}
+
+/// What the Python processors are like, and the tasks of the process that is forked for them.
+fn described(host: &mut Option<python::Host>, isolation: Isolation) -> Result<(Vec<ProcessorInfo>, u32), Failure> {
+    let Some(host) = host else { return Ok((Vec::new(), 1)) };
+    let about = host.ready()?;
+    // A process that serves all streams is not forked.
+    Ok((about.infos, if isolation == Isolation::Process { about.tasks } else { 1 }))
 }
 
 /// What the pipeline may read, and what its processors need for themselves.
@@ -167,22 +233,57 @@ struct Nursery {
     ground: Ground,
     mode: Mode,
     children: Vec<Child>,
+    trial: Option<Trial>,
 }
 
 impl Nursery {
+    /// Starts the trial, where a fork is possible.
+    fn try_out(&mut self) -> Result<(), Errno> {
+        if self.mode == Mode::Once || self.ground.tasks() > 1 {
+            return Ok(());
+        }
+        match Trial::start(&self.ground) {
+            Ok(trial) => self.trial = Some(trial),
+            Err(error) => {
+                let text = format!("trying the processors out: {error}");
+                self.control.send(&NurseryReply::DescribeFailed { text }, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Serves until the control socket closes, which is not an error.
     fn serve(mut self) -> Result<(), Errno> {
         loop {
             let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
+            waited.extend(
+                self.ground.python.iter().map(|host| PollFd::from_borrowed_fd(host.control(), PollFlags::empty())),
+            );
+            let python = waited.len() - 1;
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
-            match poll(&mut waited, None) {
+            let trial = self.trial.iter().flat_map(Trial::descriptors);
+            waited.extend(trial.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)));
+            let patience = self.trial.as_ref().and_then(Trial::remaining_ns).map(|remaining_ns| Timespec {
+                tv_sec: i64::try_from(remaining_ns / 1_000_000_000).unwrap_or(i64::MAX),
+                tv_nsec: i64::try_from(remaining_ns % 1_000_000_000).unwrap_or(0),
+            });
+            match poll(&mut waited, patience.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            let is_ready: Vec<bool> = waited.iter().map(|fd| !fd.revents().is_empty()).collect();
+            let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
+            let has_python_gone = waited[1..=python].iter().any(|host| !host.revents().is_empty());
             drop(waited);
             self.reap()?;
-            if is_ready.first() == Some(&true) {
+            if has_python_gone {
+                // Its engines end with it, and no more can be made here.
+                return Err(Errno::PIPE);
+            }
+            if let Some(described) = self.trial.as_mut().and_then(|trial| trial.go_on(&self.ground.loaded)) {
+                self.trial = None;
+                self.control.send(&described, None)?;
+            }
+            if is_asked {
                 match self.control.receive()? {
                     Some(fork) => self.fork(fork)?,
                     None => return Ok(()),
@@ -215,7 +316,7 @@ impl Nursery {
         if self.mode == Mode::Once {
             return self.become_engine(engine, Roots { session, log, fault: None });
         }
-        let tasks = tasks();
+        let tasks = self.ground.tasks();
         if tasks > 1 {
             let text =
                 format!("the processor started {} threads when it was loaded; a fork would lose them", tasks - 1);
@@ -224,7 +325,7 @@ impl Nursery {
         if self.children.len() >= ENGINES_MAX {
             return self.refuse(engine, &format!("this nursery has {ENGINES_MAX} engines already"));
         }
-        match Child::fork(engine, session, log, &self.ground) {
+        match Child::fork(engine, session, log, &self.ground, Task::Engine) {
             Ok(child) => {
                 let reply = NurseryReply::Forked { engine, pid: child.pid() };
                 let sent = self.control.send(&reply, Some(&child.pidfd));
@@ -240,21 +341,23 @@ impl Nursery {
     }
 
     fn become_engine(&mut self, engine: u64, roots: Roots) -> Result<(), Errno> {
+        if let Err(error) = self.ground.connect(roots.log.as_fd()) {
+            return self.refuse(engine, &format!("connecting it to its Python process: {error}"));
+        }
         let pid: Pid = getpid();
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let reply = NurseryReply::Forked { engine, pid: pid.as_raw_nonzero().get().cast_unsigned() };
         self.control.send(&reply, Some(&pidfd))?;
         drop(pidfd);
         self.control.close();
-        child::be_engine(roots, &self.ground, Threads::All)
+        child::be_child(roots, &self.ground, Threads::All, Task::Engine)
     }
 }
 
 impl Drop for Nursery {
     fn drop(&mut self) {
-        for child in &self.children {
-            child.kill();
-        }
+        self.children.iter().for_each(Child::kill);
+        self.trial.iter().for_each(Trial::kill);
     }
 }
 

@@ -22,10 +22,14 @@ use landlock::{
     path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
 
 pub(crate) use filter::{EngineFilter, FilterError, Threads};
 
-use crate::limits::{ENGINE_DATA_BYTES_MAX, ENGINE_FILES_MAX, ENGINES_MAX};
+use crate::{
+    confinement,
+    limits::{ENGINE_DATA_BYTES_MAX, ENGINE_FILES_MAX, ENGINES_MAX, SHARED_DATA_BYTES_MAX, SHARED_FILES_MAX},
+};
 
 /// Newest Landlock interface used; the kernel enforces what it knows of it.
 const LANDLOCK_ABI: ABI = ABI::V6;
@@ -85,11 +89,73 @@ pub(crate) struct Policy {
 
 /// Restricts the nursery, and with it every engine it will fork.
 pub(crate) fn confine_nursery(policy: &Policy) -> Result<Reads, SandboxError> {
+    let reads = restrict_nursery(policy)?;
+    confine_nursery_calls()?;
+    Ok(reads)
+}
+
+/// The first half of [`confine_nursery`]: paths and resources. What is started after it is restricted as well.
+pub(crate) fn restrict_nursery(policy: &Policy) -> Result<Reads, SandboxError> {
     let reads = restrict_paths(policy, "/proc")?;
     limit(Resource::Core, 0)?;
     limit(Resource::Nofile, NURSERY_FILES_OWN + 2 * ENGINES_MAX as u64)?;
-    filter::confine_nursery()?;
     Ok(reads)
+}
+
+/// The second half: system calls. Nothing is started after it.
+pub(crate) fn confine_nursery_calls() -> Result<(), SandboxError> {
+    Ok(filter::confine_nursery()?)
+}
+
+/// Filters the system calls of a process that is about to become another program of the nursery's. That program refuses
+/// itself to start others, with what [`plan_for_host`] says.
+pub(crate) fn confine_host() -> Result<(), SandboxError> {
+    Ok(filter::confine_host()?)
+}
+
+/// All that a host of another language needs to restrict itself, and the processes it forks, as engines are.
+pub(crate) fn plan_for_host(policy: &Policy, engine: &EngineFilter) -> Result<Value, SandboxError> {
+    let [alone, shared] = engine.for_host()?;
+    let readable: Vec<_> = SYSTEM_PATHS
+        .iter()
+        .map(|path| (*path).into())
+        .chain(policy.readable.iter().map(|p| p.to_string_lossy()))
+        .collect();
+    let landlock = landlock_abi().map(|(abi, attribute_bytes)| {
+        json!({
+            "fs": AccessFs::from_all(abi).bits(),
+            "net": AccessNet::from_all(abi).bits(),
+            "scope": Scope::from_all(abi).bits(),
+            "read": AccessFs::from_read(abi).bits(),
+            "attribute_bytes": attribute_bytes,
+        })
+    });
+    let limits = |files: u64, data: u64| {
+        json!([[libc::RLIMIT_NOFILE, files], [libc::RLIMIT_FSIZE, 0], [libc::RLIMIT_DATA, data]])
+    };
+    Ok(json!({
+        "host": filter::exec_for_host()?,
+        "engine": alone,
+        "shared": shared,
+        "pid_mark": filter::PID_MARK,
+        "landlock": landlock,
+        "readable": readable,
+        "limits": limits(ENGINE_FILES_MAX, ENGINE_DATA_BYTES_MAX),
+        "shared_limits": limits(SHARED_FILES_MAX, SHARED_DATA_BYTES_MAX),
+    }))
+}
+
+/// The newest interface of Landlock that both this kernel and we know, and how long the description of its rules is.
+fn landlock_abi() -> Option<(ABI, u32)> {
+    let abi = match confinement::landlock_version()? {
+        1 => (ABI::V1, 8),
+        2 => (ABI::V2, 8),
+        3 => (ABI::V3, 8),
+        4 => (ABI::V4, 16),
+        5 => (ABI::V5, 16),
+        _ => (ABI::V6, 24),
+    };
+    Some(abi)
 }
 
 /// Restricts an engine for good.

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod doctor;
 mod failure;
 mod list;
@@ -50,6 +51,8 @@ enum Command {
     New(new::NewArgs),
     /// Print the folder of headers, Python package and Rust crate for authors of processors
     Sdk(sdk::SdkArgs),
+    /// Check whether a processor keeps the rules: memory, sizes, results, leaks, sandbox
+    Check(check::CheckArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Some(Command::Run(options)) => run::run(&options),
         Some(Command::New(options)) => new::run(&options),
         Some(Command::Sdk(options)) => sdk::run(&options),
+        Some(Command::Check(options)) => check::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

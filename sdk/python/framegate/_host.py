@@ -338,7 +338,12 @@ def _serve_one(plan: Plan, definitions: list[Definition], bridge: int, frames: i
 def _session(plan: Plan, definitions: list[Definition], bridge: int, frames: int, area: int) -> _bridge.Session:
     is_writable = any(definition.writable for definition in definitions)
     folders = [file.parent for file, _ in plan.processors]
-    return _bridge.Session(socket.socket(fileno=bridge), frames, area, is_writable, definitions, folders[0])
+    return _bridge.Session(_socket(bridge), frames, area, is_writable, definitions, folders[0])
+
+
+def _socket(descriptor: int) -> socket.socket:
+    """A socket of a descriptor, all of which is said: the sandbox lets nobody ask."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, descriptor)
 
 
 class Worker:

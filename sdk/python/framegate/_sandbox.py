@@ -5,7 +5,6 @@ The nursery is the only one that decides; here its programs and numbers are hand
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import os
 import platform
@@ -59,9 +58,9 @@ class Sandbox:
 def parse(plan: dict[str, Any]) -> Sandbox:
     """Reads what the nursery sent."""
     return Sandbox(
-        host=base64.b64decode(plan["host"]),
-        engine=tuple(map(base64.b64decode, plan["engine"])),
-        shared=tuple(map(base64.b64decode, plan["shared"])),
+        host=bytes.fromhex(plan["host"]),
+        engine=tuple(map(bytes.fromhex, plan["engine"])),
+        shared=tuple(map(bytes.fromhex, plan["shared"])),
         pid_mark=plan["pid_mark"],
         landlock=plan["landlock"],
         readable=tuple(plan["readable"]),

@@ -50,6 +50,8 @@ struct Asked {
 pub(super) struct Page {
     infos: Vec<ProcessorInfo>,
     names: Vec<String>,
+    /// Whether nobody has looked at `infos` since an engine gave them.
+    is_fresh: bool,
     /// Whether an engine listens.
     is_ready: bool,
     /// Values that differ from the pipeline's, by processor and id.
@@ -73,6 +75,7 @@ impl Default for Page {
         Self {
             infos: Vec::new(),
             names: Vec::new(),
+            is_fresh: false,
             is_ready: false,
             kept: BTreeMap::new(),
             asked: VecDeque::new(),
@@ -94,6 +97,12 @@ impl Page {
     /// Names of the processors, joined; `None` while nothing is known of them.
     pub(super) fn joined_names(&self) -> Option<String> {
         (!self.names.is_empty()).then(|| self.names.join("+"))
+    }
+
+    /// What a new engine's processors are like, unless a page has changed them; once for each engine.
+    pub(super) fn take_fresh_infos(&mut self) -> Option<Vec<ProcessorInfo>> {
+        let is_fresh = std::mem::take(&mut self.is_fresh) && self.kept.is_empty() && self.asked.is_empty();
+        is_fresh.then(|| self.infos.clone())
     }
 
     pub(super) const fn is_ready(&self) -> bool {
@@ -142,6 +151,7 @@ impl Page {
     pub(super) fn ready(&mut self, infos: Vec<ProcessorInfo>, control: &mut ControlQueue, backlog: &mut Backlog) {
         self.names = schema::unique_names(infos.iter().map(|info| info.descriptor.name.as_str()));
         self.infos = infos;
+        self.is_fresh = true;
         self.is_ready = true;
         if !self.infos.is_empty() {
             control.send("processors", None, &schema::processors(&self.infos).to_string());

@@ -1,12 +1,16 @@
 //! Making the instances of a chain: what may go wrong before the first frame.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use framegate_codec::Converter;
 use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
 
-use super::{Chain, Member, SetError};
+use super::{Chain, Member, memory::Memory};
 use crate::{
+    bridge::{
+        Bridge,
+        remote::{Remote, RemoteError},
+    },
     clock::Clock,
     instance::{Instance, Setting, Wanted},
     limits::INFOS_BYTES_MAX,
@@ -41,6 +45,16 @@ pub(crate) enum ChainError {
         #[source]
         error: native::CreateError,
     },
+    /// An instance in another process cannot be made.
+    #[error("`{name}` cannot be made: {error}")]
+    Remote {
+        name: String,
+        #[source]
+        error: RemoteError,
+    },
+    /// A processor runs in another process, and there is none.
+    #[error("`{0}` runs in a process of its own, which this engine has not been given")]
+    NoLink(String),
     /// A value of a parameter is not taken.
     #[error("pipeline `{pipeline}`, processor `{processor}`: {text}")]
     Param { pipeline: String, processor: String, text: String },
@@ -55,6 +69,14 @@ pub(crate) enum ChainError {
     Infos { pipeline: String, bytes: usize },
 }
 
+/// What a parameter shall be when a chain opens.
+struct Wish {
+    /// Its default, or what the pipeline says.
+    value: ParamValue,
+    /// What the page had set.
+    of_page: Option<ParamValue>,
+}
+
 impl Chain {
     /// Makes the instances, sets their parameters, and gives them their states.
     ///
@@ -62,6 +84,13 @@ impl Chain {
     /// [`ChainError`]; instances that were made are not destroyed: the process ends after it.
     pub(crate) fn open(loaded: &Loaded, opening: &Opening<'_>, outbox: &Arc<Outbox>) -> Result<Self, ChainError> {
         let mut members: Vec<Member> = Vec::with_capacity(loaded.processors.len());
+        let (bridge, memory) = match loaded.link.take() {
+            Some(link) => {
+                let (bridge, slot) = Bridge::new(link, Arc::clone(outbox));
+                (Some(Rc::new(bridge)), Memory::Shared(None, slot))
+            }
+            None => (None, Memory::Own(None)),
+        };
         let is_chain = loaded.processors.len() > 1;
         for (place, processor) in (0..).zip(&loaded.processors) {
             let name = unique(&processor.program.descriptor().name, &members);
@@ -74,8 +103,7 @@ impl Chain {
                 clock: opening.clock.clone(),
                 outbox: Arc::clone(outbox),
             };
-            let instance = make(&processor.program, setting);
-            let instance = instance.map_err(|error| ChainError::Create { name: name.clone(), error })?;
+            let instance = make(&name, &processor.program, setting, bridge.as_ref())?;
             let (info, wanted) = (instance.info(), instance.wanted());
             members.push(Member { name, instance, info, wanted, configured: None });
         }
@@ -90,54 +118,72 @@ impl Chain {
             outbox: Arc::clone(outbox),
             wanted,
             converter: Converter::new(),
-            slot: None,
+            memory,
+            is_guarded: false,
             data: Vec::new(),
         };
         chain.check_size()?;
-        for (place, processor) in (0..).zip(&loaded.processors) {
-            for (id, json) in &processor.params {
-                chain.open_param(&NamedValue { processor: place, id: id.clone(), json: json.clone() })?;
-            }
-        }
-        chain.open_params(opening.params)?;
+        chain.set_all(loaded, opening.params)?;
+        chain.start()?;
         chain.load_state(opening.states);
         chain.follow_wants();
         Ok(chain)
     }
 
-    /// Values that a page had set before: one that the processor itself refuses now is told and left.
-    fn open_params(&mut self, values: &[NamedValue]) -> Result<(), ChainError> {
+    /// Runs the initialisation of authors who expect their parameters to be set.
+    fn start(&mut self) -> Result<(), ChainError> {
+        for member in &mut self.members {
+            let started = member.instance.start();
+            started.map_err(|error| ChainError::Remote { name: member.name.clone(), error })?;
+        }
+        Ok(())
+    }
+
+    /// Sets each parameter of each processor once, in their order: to what the page had set, else to what the pipeline says,
+    /// else to its default. A value of the page that the processor itself refuses now is told and left.
+    fn set_all(&mut self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<(), ChainError> {
+        let wishes = self.wishes(loaded, of_page)?;
         let mut refused = Vec::new();
-        for value in values {
-            match self.set_param(value) {
-                Ok(()) => {}
-                Err(SetError::Value(text)) => return Err(self.param_error(value, text)),
-                Err(SetError::Processor(text)) => {
-                    refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+        for (place, wishes) in (0..).zip(wishes) {
+            for (index, Wish { value, of_page }) in wishes.into_iter().enumerate() {
+                if let Some(newer) = of_page {
+                    let Err(text) = self.members[place].set(index, newer) else { continue };
+                    self.outbox.log(LogLevel::Warn, &text);
+                    let id = self.members[place].info.params[index].id.clone();
+                    refused.push(RefusedValue { processor: u32::try_from(place).unwrap_or(u32::MAX), id, text });
                 }
+                self.members[place].set(index, value).map_err(|text| self.param_error(place, text))?;
             }
         }
         if !refused.is_empty() {
-            for RefusedValue { text, .. } in &refused {
-                self.outbox.log(LogLevel::Warn, text);
-            }
             // A failing socket is noticed by the engine's loop, which ends the engine.
             let _ = self.outbox.push(&FromEngine::Params { id: 0, values: Vec::new(), refused }, &[]);
         }
         Ok(())
     }
 
-    /// A value of the pipeline: the processor is not run without it.
-    fn open_param(&mut self, value: &NamedValue) -> Result<(), ChainError> {
-        match self.set_param(value) {
-            Ok(()) => Ok(()),
-            Err(SetError::Value(text) | SetError::Processor(text)) => Err(self.param_error(value, text)),
+    /// What each parameter shall be, checked but for what the processors themselves refuse.
+    fn wishes(&self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<Vec<Vec<Wish>>, ChainError> {
+        let default = |param: &Param| Wish { value: param.default.clone(), of_page: None };
+        let defaults = |member: &Member| member.info.params.iter().map(default).collect();
+        let mut wishes: Vec<Vec<Wish>> = self.members.iter().map(defaults).collect();
+        let error = |processor: u32, text| self.param_error(usize::try_from(processor).unwrap_or(usize::MAX), text);
+        for (processor, of_pipeline) in (0..).zip(&loaded.processors) {
+            for (id, json) in &of_pipeline.params {
+                let value = NamedValue { processor, id: id.clone(), json: json.clone() };
+                let (place, index, parsed) = self.parse_param(&value).map_err(|text| error(processor, text))?;
+                wishes[place][index].value = parsed;
+            }
         }
+        for value in of_page {
+            let (place, index, parsed) = self.parse_param(value).map_err(|text| error(value.processor, text))?;
+            wishes[place][index].of_page = Some(parsed);
+        }
+        Ok(wishes)
     }
 
-    fn param_error(&self, value: &NamedValue, text: String) -> ChainError {
-        let member = usize::try_from(value.processor).ok().and_then(|place| self.members.get(place));
-        let processor = member.map_or_else(|| value.processor.to_string(), |member| member.name.clone());
+    fn param_error(&self, place: usize, text: String) -> ChainError {
+        let processor = self.members.get(place).map_or_else(|| place.to_string(), |member| member.name.clone());
         ChainError::Param { pipeline: self.pipeline.clone(), processor, text }
     }
 
@@ -158,9 +204,18 @@ impl Chain {
     }
 }
 
-fn make(program: &Program, setting: Setting) -> Result<Instance, native::CreateError> {
+fn make(name: &str, program: &Program, setting: Setting, bridge: Option<&Rc<Bridge>>) -> Result<Instance, ChainError> {
+    let name = || name.to_owned();
     match program {
-        Program::Native(library) => native::Instance::create(library, setting).map(Instance::Native),
+        Program::Native(library) => {
+            let made = native::Instance::create(library, setting);
+            made.map(Instance::Native).map_err(|error| ChainError::Create { name: name(), error })
+        }
+        Program::Remote { info, number } => {
+            let bridge = bridge.ok_or_else(|| ChainError::NoLink(name()))?;
+            let made = Remote::create(Rc::clone(bridge), *number, (**info).clone(), setting);
+            made.map(Instance::Remote).map_err(|error| ChainError::Remote { name: name(), error })
+        }
     }
 }
 

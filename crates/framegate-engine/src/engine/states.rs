@@ -4,6 +4,7 @@ use framegate_wire::{FaultStage, FromEngine, LogLevel, SavedState, limits::PAYLO
 
 use crate::{
     chain::Chain,
+    clock::now_ns,
     limits::STATE_NS,
     nursery::fault::enter,
     outbox::{Outbox, SendError},
@@ -20,13 +21,20 @@ pub(super) struct States {
 }
 
 impl States {
-    pub(super) fn new(is_kept: bool, now_ns: u64) -> Self {
-        Self { is_kept, saved_ns: now_ns, sent: Vec::new(), has_warned: false }
+    /// `is_kept`: whether any processor keeps a state.
+    pub(super) fn new(is_kept: bool) -> Self {
+        // As if nothing had been kept: nobody need be told that.
+        let sent = postcard::to_allocvec::<[SavedState]>(&[]).unwrap_or_default();
+        Self { is_kept, saved_ns: now_ns(), sent, has_warned: false }
     }
 
     /// Whether it is time to save; notes it as done.
-    pub(super) fn is_due(&mut self, now_ns: u64) -> bool {
-        let is_due = self.is_kept && now_ns.saturating_sub(self.saved_ns) >= STATE_NS;
+    pub(super) fn is_due(&mut self) -> bool {
+        if !self.is_kept {
+            return false;
+        }
+        let now_ns = now_ns();
+        let is_due = now_ns.saturating_sub(self.saved_ns) >= STATE_NS;
         if is_due {
             self.saved_ns = now_ns;
         }

@@ -10,7 +10,7 @@ use framegate_wire::{
 /// Why a picture is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub(super) enum DrawingError {
+pub(crate) enum DrawingError {
     /// There is no picture.
     #[error("a submitted picture is NULL or its struct_size is not sizeof(fg_picture)")]
     Struct,

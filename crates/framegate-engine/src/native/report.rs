@@ -16,23 +16,23 @@ const OUTLINE_CORNERS_MIN: usize = 3;
 
 /// The result of one call so far.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) detections: Vec<Detection>,
+pub(crate) struct Report {
+    pub(crate) detections: Vec<Detection>,
     /// JSON text, or empty.
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
     /// The first thing refused: a word for programs and a text for the author.
-    pub(super) refusal: Option<(&'static str, String)>,
+    pub(crate) refusal: Option<(&'static str, String)>,
     /// Whether somebody looks at the frame's picture.
-    pub(super) is_image_wanted: bool,
+    pub(crate) is_image_wanted: bool,
     /// A copy of the picture the processor gave.
-    pub(super) image: Option<Image>,
+    pub(crate) image: Option<Image>,
     /// The frame, as the processor leaves it, is its picture.
-    pub(super) is_frame_the_image: bool,
+    pub(crate) is_frame_the_image: bool,
 }
 
 impl Report {
     /// Forgets the previous frame.
-    pub(super) fn begin(&mut self, is_image_wanted: bool) {
+    pub(crate) fn begin(&mut self, is_image_wanted: bool) {
         self.detections.clear();
         self.data.clear();
         self.refusal = None;
@@ -42,7 +42,7 @@ impl Report {
     }
 
     /// Adds a detection, or says why not. `label` is `None` when it was not UTF-8.
-    pub(super) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
+    pub(crate) fn add(&mut self, raw: &abi::Detection, label: Option<String>, keypoints: &[abi::Keypoint]) -> i32 {
         if self.detections.len() >= DETECTIONS_MAX {
             let text = format!("more than {DETECTIONS_MAX} detections in one frame");
             return self.refuse("too_many", abi::ERROR_LIMIT, text);
@@ -87,7 +87,7 @@ impl Report {
     }
 
     /// Replaces the data, or says why not. Empty bytes mean no data.
-    pub(super) fn set_data(&mut self, json: &[u8]) -> i32 {
+    pub(crate) fn set_data(&mut self, json: &[u8]) -> i32 {
         let checked = match std::str::from_utf8(json) {
             Ok(text) if !text.is_empty() => serde_json::from_str::<IgnoredAny>(text).map_err(|error| error.to_string()),
             Ok(_) => Ok(IgnoredAny),
@@ -110,28 +110,28 @@ impl Report {
     }
 
     /// Refuses data of more than the limit, unread.
-    pub(super) fn refuse_large_data(&mut self, length: u64) -> i32 {
+    pub(crate) fn refuse_large_data(&mut self, length: u64) -> i32 {
         self.refuse("too_large", abi::ERROR_LIMIT, format!("data of {length} bytes, at most {RESULT_DATA_BYTES_MAX}"))
     }
 
     /// Refuses data at NULL.
-    pub(super) fn refuse_null_data(&mut self) -> i32 {
+    pub(crate) fn refuse_null_data(&mut self) -> i32 {
         self.refuse("bad_json", abi::ERROR_ARGUMENT, "data is NULL but its length is not 0".to_owned())
     }
 
     /// Refuses a detection that is NULL or smaller than the header's struct.
-    pub(super) fn refuse_struct(&mut self) -> i32 {
+    pub(crate) fn refuse_struct(&mut self) -> i32 {
         let text = "a detection is NULL or its struct_size is not sizeof(fg_detection)".to_owned();
         self.refuse("bad_box", abi::ERROR_ARGUMENT, text)
     }
 
     /// Refuses an error without a text.
-    pub(super) fn refuse_null_error(&mut self) -> i32 {
+    pub(crate) fn refuse_null_error(&mut self) -> i32 {
         self.refuse("bad_text", abi::ERROR_ARGUMENT, "the text of an error is NULL".to_owned())
     }
 
     /// Refuses a picture.
-    pub(super) fn refuse_image(&mut self, error: DrawingError) -> i32 {
+    pub(crate) fn refuse_image(&mut self, error: DrawingError) -> i32 {
         let limit = matches!(error, DrawingError::Size(..));
         self.refuse("bad_image", if limit { abi::ERROR_LIMIT } else { abi::ERROR_ARGUMENT }, error.to_string())
     }

@@ -12,7 +12,6 @@ use std::{
 };
 
 use framegate_abi as abi;
-use framegate_codec::Image;
 use framegate_wire::{
     LogLevel, PixelFormat, Want,
     limits::{LABEL_BYTES_MAX, MESSAGE_BYTES_MAX, RESULT_DATA_BYTES_MAX, SIDE_MAX, TEXT_BYTES_MAX},
@@ -106,17 +105,6 @@ impl Side {
     /// Begins a frame's report.
     pub(super) fn begin(&self, is_image_wanted: bool) {
         lock(&self.report).begin(is_image_wanted);
-    }
-
-    /// The picture the processor gave with `frame`, which is as it left it.
-    pub(super) fn image(&self, frame: &abi::Frame) -> Option<Image> {
-        let mut report = lock(&self.report);
-        if report.is_frame_the_image {
-            drop(report);
-            // SAFETY: the planes of a frame of ours are as large as it says, and valid until the caller's borrow ends.
-            return unsafe { drawing::of_frame(frame) };
-        }
-        report.image.take()
     }
 
     pub(super) fn returns_image(&self) -> bool {

@@ -32,7 +32,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Ground, child, fault, fork, policy, read_up_to, sober, tasks};
+use super::{
+    Failure, Ground, Mode, child, described, fault, fork, open_null, policy, python, read_up_to, sober, surround, tasks,
+};
 use crate::{
     limits::READ_BYTES,
     outbox::cut,
@@ -40,7 +42,7 @@ use crate::{
     sandbox::{
         EngineFilter, Policy, Reads, Threads,
         audit::{self, Auditor, Finding, Phase},
-        confine_audited_engine, confine_engine, confine_nursery,
+        confine_audited_engine, confine_engine, confine_nursery_calls, restrict_nursery,
     },
 };
 
@@ -64,6 +66,8 @@ enum Report {
 pub(crate) struct End {
     pub(crate) kind: ExitKind,
     pub(crate) fault: Option<FaultReport>,
+    /// The address whose use was a fault.
+    pub(crate) address: Option<u64>,
 }
 
 /// What the supervisor hears.
@@ -208,7 +212,7 @@ impl Supervisor {
                         // The nursery was the engine, or died without a word.
                         let waited = fork::wait(nursery);
                         let (kind, _) = waited.map_err(|error| AloneError::System("waiting for the engine", error))?;
-                        return Ok(End { kind, fault: None });
+                        return Ok(End { kind, fault: None, address: None });
                     }
                 }
             }
@@ -281,7 +285,7 @@ impl Supervisor {
                 self.auditor = Some(auditor.map_err(|error| AloneError::Load(error.to_string()))?);
             }
             Report::Enforced(reason) => {
-                let text = format!("this kernel cannot audit ({reason}): the sandbox is enforced instead");
+                let text = format!("{reason}; the sandbox is enforced instead");
                 hear(&self.session, Heard::Notice(text)).map_err(AloneError::Listener)?;
             }
             Report::Loaded(threads) => hear(&self.session, Heard::Loaded(threads)).map_err(AloneError::Listener)?,
@@ -346,6 +350,9 @@ fn be_nursery(
         Ok(prepared) => prepared,
         Err(error) => return failed(&error.to_string()),
     };
+    if let Err(error) = ground.connect(std::io::stderr().as_fd()) {
+        return failed(&format!("connecting to the Python process: {error}"));
+    }
     let threads = tasks().saturating_sub(1);
     if send(control, &Report::Loaded(threads), None).is_err() {
         return 1;
@@ -369,7 +376,8 @@ fn be_nursery(
             // A record from before the end, say of a signal the processor handled, explains nothing.
             let fault = fault::explain(&bytes[..length], &ground.loaded)
                 .filter(|report| kind == ExitKind::Signal(report.signal));
-            i32::from(send(control, &Report::Exited(End { kind, fault }), None).is_err())
+            let address = fault.as_ref().and_then(|_| fault::address(&bytes[..length]));
+            i32::from(send(control, &Report::Exited(End { kind, fault, address }), None).is_err())
         }
         Err(error) => failed(&format!("forking the engine: {error}")),
     }
@@ -382,30 +390,45 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     child::silence_output().map_err(|error| Failure::System("arranging descriptors", error))?;
     framegate_codec::preload()?;
     let prepared = resolve(pipeline)?;
+    surround(&prepared);
     let policy = policy(pipeline, &prepared);
     let filter = EngineFilter::new()?;
     let told = |error| Failure::System("reporting to the supervisor", error);
-    let mut mode = pipeline.sandbox;
-    if mode == SandboxMode::Audit {
-        match audit::install() {
+    let python = resolve::python(&prepared);
+    let mut sandbox = pipeline.sandbox;
+    if sandbox == SandboxMode::Audit {
+        // A Python process restricts itself, which no audit sees through.
+        let audited = if python.is_some() { Err("Python processors cannot be audited".to_owned()) } else { Ok(()) };
+        match audited.and_then(|()| audit::install().map_err(|error| format!("this kernel cannot audit: {error}"))) {
             Ok(listener) => {
                 send(control, &Report::Audited(policy.readable.clone()), Some(&listener)).map_err(told)?;
             }
-            Err(error) => {
-                mode = SandboxMode::Enforce;
-                send(control, &Report::Enforced(error.to_string()), None).map_err(told)?;
+            Err(reason) => {
+                sandbox = SandboxMode::Enforce;
+                send(control, &Report::Enforced(reason), None).map_err(told)?;
             }
         }
     }
-    let reads = match mode {
-        SandboxMode::Enforce => confine_nursery(&policy)?,
+    let null = open_null()?;
+    let reads = match sandbox {
+        SandboxMode::Enforce => restrict_nursery(&policy)?,
         SandboxMode::Audit => Reads::Unrestricted,
     };
+    // One engine is all there will be, so that no process needs to be forked for it.
+    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
+    let mut python = python.map(start).transpose()?;
+    if sandbox == SandboxMode::Enforce {
+        confine_nursery_calls()?;
+    }
+    let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
     audit::enter(Phase::Nursery);
-    let loaded = resolve::load(&pipeline.name, prepared);
+    let loaded = resolve::load(&pipeline.name, prepared, described);
     audit::enter(Phase::Own);
     fault::warm_up();
-    Ok((Ground { loaded: loaded?, filter, policy, reads }, mode))
+    let ground = Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks };
+    let connected = ground.connect(std::io::stderr().as_fd());
+    connected.map_err(|error| Failure::System("connecting to Python", error))?;
+    Ok((ground, sandbox))
 }
 
 /// The engine's process: the sandbox, the work, and the exit code.

@@ -1,9 +1,10 @@
 //! An engine's process: forking it, what it does first, and how it ended.
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::Write,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -16,8 +17,9 @@ use rustix::{
     },
 };
 
-use super::{Failure, Ground, fault, read_up_to};
+use super::{Failure, Ground, fault, read_up_to, trial};
 use crate::{
+    bridge::link::Link,
     engine,
     resolve::Loaded,
     sandbox::{Threads, confine_engine},
@@ -27,6 +29,8 @@ use crate::{
 const SESSION_FD: RawFd = 3;
 /// Where its fault handler finds the pipe to the nursery.
 const FAULT_FD: RawFd = 4;
+/// Where an engine's bridge to another process is, and the area of its answers.
+const BRIDGE_FDS: [RawFd; 2] = [5, 6];
 /// Descriptors from here on are not in the way of the fixed ones.
 const FREE_FD: RawFd = 10;
 
@@ -39,6 +43,25 @@ pub(super) struct Child {
     fault: File,
 }
 
+/// How a child ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) kind: ExitKind,
+    /// What its fault handler said.
+    pub(super) fault: Option<FaultReport>,
+    /// CPU time it used, in microseconds.
+    cpu_us: u64,
+}
+
+/// What a child is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Serving a session.
+    Engine,
+    /// Making the instances once; the session's socket is where it says what they are like.
+    Trial,
+}
+
 /// What an engine is born with.
 #[derive(Debug)]
 pub(super) struct Roots {
@@ -49,18 +72,29 @@ pub(super) struct Roots {
 }
 
 impl Child {
-    /// Forks an engine. Both descriptors are closed here when this returns.
-    pub(super) fn fork(engine: u64, session: OwnedFd, log: OwnedFd, ground: &Ground) -> Result<Self, Errno> {
+    /// Forks an engine or a trial. Both descriptors are closed here when this returns.
+    pub(super) fn fork(
+        engine: u64,
+        session: OwnedFd,
+        log: OwnedFd,
+        ground: &Ground,
+        task: Task,
+    ) -> Result<Self, Errno> {
         let (fault_reader, fault) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        ground.connect(log.as_fd())?;
         let nursery = getpid();
         // SAFETY: this process has one thread, which the caller checked, so the child finds every lock as it should be.
-        match unsafe { libc::fork() } {
+        let forked = unsafe { libc::fork() };
+        if forked != 0 {
+            ground.disconnect();
+        }
+        match forked {
             -1 => Err(last_errno()),
             0 => {
                 if die_with_parent(Some(nursery)).is_err() {
                     exit(1);
                 }
-                be_engine(Roots { session, log, fault: Some(fault) }, ground, Threads::Caller)
+                be_child(Roots { session, log, fault: Some(fault) }, ground, Threads::Caller, task)
             }
             pid => {
                 drop((session, log, fault));
@@ -83,6 +117,12 @@ impl Child {
 
     /// What to tell the gateway once the engine has gone; `None` while it runs.
     pub(super) fn reap(&mut self, loaded: &Loaded) -> Option<NurseryReply> {
+        let Ended { kind, fault, cpu_us } = self.ended(loaded)?;
+        Some(NurseryReply::Exited { engine: self.engine, kind, fault, cpu_us })
+    }
+
+    /// Takes leave of the process, once it has gone.
+    pub(super) fn ended(&mut self, loaded: &Loaded) -> Option<Ended> {
         let mut status = 0;
         // SAFETY: `rusage` is plain numbers, for which zero is valid.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -101,7 +141,7 @@ impl Child {
             u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0)
         };
         let cpu_us = us(usage.ru_utime) + us(usage.ru_stime);
-        Some(NurseryReply::Exited { engine: self.engine, kind, fault: self.fault_report(kind, loaded), cpu_us })
+        Some(Ended { kind, fault: self.fault_report(kind, loaded), cpu_us })
     }
 
     fn fault_report(&mut self, kind: ExitKind, loaded: &Loaded) -> Option<FaultReport> {
@@ -113,9 +153,9 @@ impl Child {
     }
 }
 
-/// Turns this process into an engine: descriptors, fault handler, sandbox, session. Never returns.
-pub(super) fn be_engine(roots: Roots, ground: &Ground, threads: Threads) -> ! {
-    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, ground, threads)));
+/// Turns this process into an engine or a trial: descriptors, fault handler, sandbox, task. Never returns.
+pub(super) fn be_child(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> ! {
+    let ended = catch_unwind(AssertUnwindSafe(|| serve(roots, ground, threads, task)));
     // SAFETY: flushing every stream of the C library; the processor's threads, if any, are part of its own peril.
     unsafe { libc::fflush(std::ptr::null_mut()) };
     exit(match ended {
@@ -129,14 +169,18 @@ pub(super) fn be_engine(roots: Roots, ground: &Ground, threads: Threads) -> ! {
     })
 }
 
-fn serve(roots: Roots, ground: &Ground, threads: Threads) -> Result<(), Failure> {
-    let session = place(roots, threads).map_err(|error| Failure::System("arranging descriptors", error))?;
+fn serve(roots: Roots, ground: &Ground, threads: Threads, task: Task) -> Result<(), Failure> {
+    let session =
+        place(roots, threads, &ground.loaded.link).map_err(|error| Failure::System("arranging descriptors", error))?;
     confine_engine(&ground.policy, &ground.filter, threads)?;
-    Ok(engine::run(session, &ground.loaded)?)
+    match task {
+        Task::Engine => Ok(engine::run(session, &ground.loaded)?),
+        Task::Trial => Ok(trial::run(session, &ground.loaded).map_err(Failure::Answer)?),
+    }
 }
 
 /// Puts the descriptors in their places, closes all others, and installs the fault handler.
-fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
+fn place(roots: Roots, threads: Threads, link: &RefCell<Option<Link>>) -> Result<OwnedFd, Errno> {
     let has_fault_pipe = roots.fault.is_some();
     // First out of the way: any of them may have the number that another one is to get.
     let [session, log] = [free(roots.session)?, free(roots.log)?];
@@ -152,9 +196,10 @@ fn place(roots: Roots, threads: Threads) -> Result<OwnedFd, Errno> {
     }
     drop((session, log, fault));
     if threads == Threads::Caller {
+        let last = place_link(link)?;
         // Whatever else the nursery holds: an inherited socket would hide another session's end from the gateway.
         // SAFETY: no owned descriptor in this process is used after this but the ones placed above.
-        if unsafe { libc::close_range(FAULT_FD.cast_unsigned() + 1, u32::MAX, 0) } != 0 {
+        if unsafe { libc::close_range(last.cast_unsigned() + 1, u32::MAX, 0) } != 0 {
             return Err(last_errno());
         }
     }
@@ -172,6 +217,20 @@ pub(super) fn silence_output() -> Result<(), Errno> {
     }
     line_buffer_stdout();
     Ok(())
+}
+
+/// Puts the descriptors of a link in their places; the last number that is taken now.
+fn place_link(link: &RefCell<Option<Link>>) -> Result<RawFd, Errno> {
+    let Some(Link { socket, frames, area }) = link.take() else { return Ok(FAULT_FD) };
+    let [bridge_fd, area_fd] = BRIDGE_FDS;
+    let (socket, area) = (free(socket)?, free(area)?);
+    put(&socket, bridge_fd)?;
+    put(&area, area_fd)?;
+    drop((socket, area));
+    // SAFETY: both numbers were just given to duplicates that nothing else owns.
+    let (socket, area) = unsafe { (OwnedFd::from_raw_fd(bridge_fd), OwnedFd::from_raw_fd(area_fd)) };
+    link.replace(Some(Link { socket, frames, area }));
+    Ok(area_fd)
 }
 
 fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {

@@ -59,6 +59,12 @@ const KILLED: &[c_long] = &[
     libc::SYS_kexec_file_load,
 ];
 
+/// The bits of a socket's type that are its kind, without flags (Linux: `SOCK_TYPE_MASK`).
+const SOCKET_KINDS: u64 = 0xf;
+
+/// Kinds of sockets that reach nobody but their other end.
+const PAIRED: [u64; 2] = [libc::SOCK_STREAM.cast_unsigned() as u64, libc::SOCK_SEQPACKET.cast_unsigned() as u64];
+
 /// Calls whose arguments lie in memory or in a struct, where a filter cannot look: said not to exist, so that the C
 /// library falls back to `clone` and `openat`.
 const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
@@ -66,14 +72,11 @@ const UNKNOWN: &[c_long] = &[libc::SYS_clone3, libc::SYS_openat2];
 /// What even loading a processor never needs.
 const NURSERY_REFUSED: &[c_long] = &[
     libc::SYS_socket,
-    libc::SYS_socketpair,
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
-    libc::SYS_execve,
-    libc::SYS_execveat,
     libc::SYS_kill,
     libc::SYS_io_uring_setup,
     libc::SYS_process_vm_readv,
@@ -91,6 +94,9 @@ const NURSERY_REFUSED: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchownat,
 ];
+
+/// Starting another program.
+const EXEC: &[c_long] = &[libc::SYS_execve, libc::SYS_execveat];
 
 /// Calls an engine may make with any arguments: memory, reading, waiting, threads, time, and asking about itself.
 const ALLOWED: &[c_long] = &[
@@ -126,9 +132,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_umask,
-    // Waiting and talking over descriptors that are open; new sockets cannot be made.
+    // Waiting and talking over descriptors that are open; for sockets see `own_sockets`.
     libc::SYS_recvfrom,
-    libc::SYS_sendto,
     libc::SYS_ppoll,
     libc::SYS_pselect6,
     libc::SYS_epoll_create1,
@@ -209,11 +214,19 @@ const ALLOWED_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_ARCH: &[c_long] = &[];
 
+/// Asks for the process's own auxiliary vector, as runtimes do that look for features of the machine.
+const PR_GET_AUXV: libc::c_int = 0x4155_5856;
+
 /// The filter of engines, made once and put on after each fork.
 #[derive(Debug)]
 pub(crate) struct EngineFilter {
     program: BpfProgram,
+    /// The same for a process that takes over sessions while it serves others: their descriptors come by `recvmsg`.
+    shared: BpfProgram,
 }
+
+/// Where the process's own id stands in the programs of [`EngineFilter::for_host`]. No constant of theirs has this value.
+pub(crate) const PID_MARK: u32 = 0x7fff_fe1d;
 
 impl EngineFilter {
     pub(crate) fn new() -> Result<Self, FilterError> {
@@ -226,12 +239,13 @@ impl EngineFilter {
         #[cfg(target_arch = "x86_64")]
         rules.insert(libc::SYS_open, vec![flags_clear(1, OPEN_WRITES)?]);
         rules.insert(libc::SYS_mmap, counted_mappings()?);
+        rules.append(&mut own_sockets()?);
         let thread = libc::CLONE_THREAD.cast_unsigned().into();
         rules.insert(libc::SYS_clone, vec![rule(0, SeccompCmpOp::MaskedEq(thread), thread)?]);
         rules.insert(libc::SYS_prlimit64, vec![read_own_limit()?]);
         // Affinity and names of the calling thread only: a number could be another process.
         rules.insert(libc::SYS_sched_setaffinity, vec![equals(0, 0)?]);
-        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA];
+        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA, PR_GET_AUXV];
         rules.insert(libc::SYS_prctl, one_of(0, &names.map(|option| u64::from(option.cast_unsigned())))?);
         // Whether a descriptor is a terminal, and how much it holds.
         rules.insert(libc::SYS_ioctl, one_of(1, &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD])?);
@@ -239,7 +253,16 @@ impl EngineFilter {
         let commands =
             [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
         rules.insert(libc::SYS_fcntl, one_of(1, &commands.map(|command| u64::from(command.cast_unsigned())))?);
-        Ok(Self { program: program(rules, refuse(libc::EPERM), SeccompAction::Allow)? })
+        let mut shared = rules.clone();
+        shared.append(&mut any_arguments(&[libc::SYS_recvmsg]));
+        let allow = |rules| program(rules, refuse(libc::EPERM), SeccompAction::Allow);
+        Ok(Self { program: allow(rules)?, shared: allow(shared)? })
+    }
+
+    /// The programs as another process installs them, in their order: of an engine, and of one that serves several.
+    pub(super) fn for_host(&self) -> Result<[Vec<String>; 2], FilterError> {
+        let own = text(&own_process(PID_MARK)?);
+        Ok([vec![own.clone(), text(&self.program)], vec![own, text(&self.shared)]])
     }
 
     pub(super) fn apply(&self, threads: Threads) -> Result<(), FilterError> {
@@ -256,14 +279,32 @@ impl EngineFilter {
 
 /// Filters for the nursery, which its engines inherit.
 pub(super) fn confine_nursery() -> Result<(), FilterError> {
+    apply_filter(&refuse_exec()?)?;
+    confine_host()
+}
+
+/// The filter that refuses to start programs, as a host of another language installs it.
+pub(super) fn exec_for_host() -> Result<String, FilterError> {
+    Ok(text(&refuse_exec()?))
+}
+
+fn refuse_exec() -> Result<BpfProgram, FilterError> {
+    program(any_arguments(EXEC), SeccompAction::Allow, refuse(libc::EPERM))
+}
+
+/// Filters for what the nursery starts: its own, but for starting one program.
+pub(super) fn confine_host() -> Result<(), FilterError> {
     for program in nursery_programs()? {
         apply_filter(&program)?;
     }
     Ok(())
 }
 
+/// Filters of the nursery, but for that of [`refuse_exec`].
 fn nursery_programs() -> Result<[BpfProgram; 3], FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
+    let loose = (0..=SOCKET_KINDS).filter(|kind| !PAIRED.contains(kind));
+    refused.insert(libc::SYS_socketpair, loose.map(socket_of).collect::<Result<_, _>>()?);
     let writes = |argument| -> Result<Vec<SeccompRule>, FilterError> {
         let bits = (0..u64::BITS).map(|bit| 1_u64 << bit).filter(|bit| OPEN_WRITES & bit != 0);
         bits.map(|bit| rule(argument, SeccompCmpOp::MaskedEq(bit), bit)).collect()
@@ -313,6 +354,9 @@ impl AuditPrograms {
         let mut rules = any_arguments(&unseen);
         rules.retain(|number, _| !looked_at.contains(number));
         rules.append(&mut any_arguments(&[libc::SYS_sendmsg]));
+        // Libraries map memory all the time.
+        rules.insert(libc::SYS_mmap, counted_mappings()?);
+        rules.append(&mut own_sockets()?);
         let ask = refuse(libc::EPERM);
         let mut asks = program(rules, ask, SeccompAction::Allow)?;
         let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
@@ -325,7 +369,7 @@ impl AuditPrograms {
         Ok(Self {
             ahead: [unknown.clone(), killed.clone()],
             asks,
-            nursery: vec![refused, unknown, killed],
+            nursery: vec![refuse_exec()?, refused, unknown, killed],
             engine: vec![EngineFilter::new()?.program],
         })
     }
@@ -346,6 +390,20 @@ pub(super) fn own_process(pid: u32) -> Result<BpfProgram, FilterError> {
 fn counted_mappings() -> Result<Vec<SeccompRule>, FilterError> {
     let without = |flags: libc::c_int| rule(3, SeccompCmpOp::MaskedEq(flags.cast_unsigned().into()), 0);
     Ok(vec![without(libc::MAP_GROWSDOWN | libc::MAP_SHARED)?, without(libc::MAP_GROWSDOWN | libc::MAP_ANONYMOUS)?])
+}
+
+/// Connected pairs, by which event loops wake themselves: those of GStreamer and of Python's asyncio. Not of datagrams,
+/// which may be sent to any socket that has a name in the file system; and nothing is sent to a name.
+fn own_sockets() -> Result<Rules, FilterError> {
+    let pairs = PAIRED.into_iter().map(socket_of).collect::<Result<_, _>>()?;
+    let unnamed = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    let sends = vec![SeccompRule::new(vec![unnamed])?];
+    Ok([(libc::SYS_socketpair, pairs), (libc::SYS_sendto, sends)].into_iter().collect())
+}
+
+/// A call whose second argument asks for this kind of socket, whatever its flags.
+fn socket_of(kind: u64) -> Result<SeccompRule, FilterError> {
+    rule(1, SeccompCmpOp::MaskedEq(SOCKET_KINDS), kind)
 }
 
 /// `prlimit64(0, resource, NULL, old)`.
@@ -370,6 +428,21 @@ fn equals(argument: u8, value: u64) -> Result<SeccompRule, FilterError> {
 fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule, FilterError> {
     let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?;
     Ok(SeccompRule::new(vec![condition])?)
+}
+
+/// A program in hexadecimal digits, each instruction as the kernel has it in memory.
+fn text(program: &BpfProgram) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(program.len() * 16);
+    for instruction in program {
+        let code = instruction.code.to_ne_bytes();
+        let constant = instruction.k.to_ne_bytes();
+        for byte in code.into_iter().chain([instruction.jt, instruction.jf]).chain(constant) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+    }
+    text
 }
 
 fn refuse(errno: i32) -> SeccompAction {

@@ -179,6 +179,7 @@ fn forks_leave_neither_descriptors_nor_zombies() {
     let (mut nursery, _folder) = Nursery::of(&telltale());
     let proc = format!("/proc/{}", nursery.process.id());
     let descriptors = || std::fs::read_dir(format!("{proc}/fd")).unwrap().count();
+    nursery.described().unwrap();
     let before = descriptors();
     for _ in 0..200 {
         let mut engine = nursery.fork();

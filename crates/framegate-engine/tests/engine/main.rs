@@ -2,11 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod chains;
+mod check;
 mod confinement;
 mod crashes;
 mod doctor;
 mod foreign;
+mod gst;
 mod life;
 mod loading;
+mod messages;
+mod offline;
+mod params;
+mod pictures;
+mod python;
 mod sandbox;
+mod states;
 mod support;
+mod trial;

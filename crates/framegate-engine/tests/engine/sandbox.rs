@@ -100,12 +100,21 @@ fn no_network_of_any_kind() {
         "said(socket(AF_UNIX, SOCK_STREAM, 0))",
         "said(socket(AF_NETLINK, SOCK_RAW, 0))",
         "said(socket(AF_VSOCK, SOCK_STREAM, 0))",
-        "said(socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){0}))",
+        "said(socketpair(AF_UNIX, SOCK_DGRAM, 0, (int[2]){0}))",
+        "said(socketpair(AF_UNIX, SOCK_RAW | SOCK_CLOEXEC, 0, (int[2]){0}))",
+        "said(sendto(3, text, 1, 0, (void *)text, 16))",
         "said(connect(3, (void *)text, 16))",
         "said(bind(3, (void *)text, 16))",
         "said(sendmsg(3, &(struct msghdr){0}, 0))",
         "said(syscall(SYS_io_uring_setup, 1, text))",
     ]);
+}
+
+#[test]
+fn an_event_loop_can_wake_itself() {
+    let pair = "int pair[2]; char byte = 1; long r = said(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair));";
+    let call = format!("({{ {pair} r || send(pair[0], &byte, 1, 0) != 1 || recv(pair[1], &byte, 1, 0) != 1; }})");
+    assert_eq!(attempt(&[&call], &[]), [0]);
 }
 
 #[test]

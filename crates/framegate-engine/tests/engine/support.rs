@@ -12,9 +12,9 @@ use std::{
 
 use framegate_codec::{EncodeFormat, Encoder, EncoderSettings, I420Image, Keyframe, Range};
 use framegate_wire::{
-    Codec, Counts, Epoch, ExitKind, FaultReport, FromEngine, Isolation, Loaded, NurseryReply, NurseryRequest, Open,
-    PictureSize, PipelineSpec, ProcessorSpec, ResultHeader, SandboxMode, Seq, Source, ToEngine, UnitHeader,
-    WIRE_VERSION,
+    Codec, Counts, Epoch, ExitKind, FaultReport, FromEngine, Isolation, Loaded, NamedValue, NurseryReply,
+    NurseryRequest, Open, PictureSize, PipelineSpec, ProcessorInfo, ProcessorSpec, ResultHeader, SandboxMode,
+    SavedState, Seq, Source, ToEngine, UnitHeader, WIRE_VERSION,
     frame::{self, Reader},
     limits::{AREA_MAX, NURSERY_PACKET_BYTES_MAX},
 };
@@ -42,6 +42,37 @@ pub(crate) fn level_1(globals: &str, body: &str) -> String {
         "{PRELUDE}{globals}\nstatic int32_t process(const fg_frame *frame, const fg_out *out) {{ (void)frame; (void)out; {body} }}\n\
          FG_PROCESSOR(\"test\", \"1.0.0\", \"A test.\", process)\n"
     )
+}
+
+/// A processor of level 2, in C: `globals` at file scope, then what its functions do. `host` is what `create` was given;
+/// `extension` sees `id`, `create` may return early, `process` sees `frame` and `out`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Level2<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) globals: &'a str,
+    pub(crate) extension: &'a str,
+    pub(crate) create: &'a str,
+    pub(crate) process: &'a str,
+}
+
+impl Level2<'_> {
+    /// A processor that says nothing.
+    pub(crate) const NOTHING: Self =
+        Self { name: "test", globals: "", extension: "", create: "", process: "return FG_NO_RESULT;" };
+
+    pub(crate) fn source(&self) -> String {
+        let Self { name, globals, extension, create, process } = self;
+        format!(
+            "{PRELUDE}#include <stdlib.h>\n#include <string.h>\nstatic const fg_host *host;\n{globals}\n\
+             static int32_t process(fg_processor *p, const fg_frame *frame, const fg_out *out) {{\n\
+                 (void)p; (void)frame; (void)out; {process} }}\n\
+             static const void *extension(fg_processor *p, const char *id) {{ (void)p; (void)id; {extension} return 0; }}\n\
+             static int32_t create(const fg_host *h, fg_processor **made) {{\n\
+                 static fg_processor one = {{sizeof one, 0, 0, 0, process, 0, extension}};\n\
+                 host = h; {create} *made = &one; return FG_OK; }}\n\
+             FG_ENTRY(\"{name}\", \"1\", \"A test.\", create)\n"
+        )
+    }
 }
 
 /// A folder that goes away with the test.
@@ -82,9 +113,18 @@ impl Drop for Folder {
 
 /// A pipeline of one library.
 pub(crate) fn pipeline(library: &Path) -> PipelineSpec {
+    chain(&[(library, &[])])
+}
+
+/// A pipeline of libraries with values of their parameters.
+pub(crate) fn chain(processors: &[(&Path, &[(&str, &str)])]) -> PipelineSpec {
+    let processor = |&(library, params): &(&Path, &[(&str, &str)])| ProcessorSpec {
+        source: Source::Library(library.to_owned()),
+        params: params.iter().map(|&(id, json)| (id.to_owned(), json.to_owned())).collect(),
+    };
     PipelineSpec {
         name: "test".to_owned(),
-        processors: vec![ProcessorSpec { source: Source::Library(library.to_owned()), params: Default::default() }],
+        processors: processors.iter().map(processor).collect(),
         isolation: Isolation::Process,
         readable: Vec::new(),
         python: None,
@@ -98,6 +138,8 @@ pub(crate) struct Nursery {
     pub(crate) process: Child,
     pub(crate) control: Option<OwnedFd>,
     next_engine: u64,
+    /// What the trial said, if it has been heard.
+    described: Option<Result<Vec<ProcessorInfo>, String>>,
 }
 
 impl Nursery {
@@ -124,7 +166,7 @@ impl Nursery {
             .stdin(Stdio::from(theirs))
             .spawn()
             .unwrap();
-        Self { process, control: Some(ours), next_engine: 1 }
+        Self { process, control: Some(ours), next_engine: 1, described: None }
     }
 
     fn control(&self) -> BorrowedFd<'_> {
@@ -145,8 +187,30 @@ impl Nursery {
         text
     }
 
-    /// Waits for the next packet.
+    /// What the trial said.
+    pub(crate) fn described(&mut self) -> Result<Vec<ProcessorInfo>, String> {
+        while self.described.is_none() {
+            match self.packet().0 {
+                NurseryReply::Described(infos) => self.described = Some(Ok(infos)),
+                NurseryReply::DescribeFailed { text } => self.described = Some(Err(text)),
+                other => panic!("{other:?} instead of what the trial says"),
+            }
+        }
+        self.described.clone().unwrap()
+    }
+
+    /// Waits for the next packet; that of the trial may come between any two others and is kept.
     pub(crate) fn reply(&mut self) -> (NurseryReply, Option<OwnedFd>) {
+        loop {
+            match self.packet() {
+                (NurseryReply::Described(infos), _) => self.described = Some(Ok(infos)),
+                (NurseryReply::DescribeFailed { text }, _) => self.described = Some(Err(text)),
+                other => return other,
+            }
+        }
+    }
+
+    fn packet(&mut self) -> (NurseryReply, Option<OwnedFd>) {
         wait_readable(self.control(), "a reply of the nursery");
         let mut packet = [0; NURSERY_PACKET_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -161,6 +225,23 @@ impl Nursery {
             }
         }
         (postcard::from_bytes(&packet[..received.bytes]).unwrap(), descriptor)
+    }
+
+    /// What it said before it closed its end, and nobody has heard.
+    pub(crate) fn packets_left(&mut self) -> Vec<NurseryReply> {
+        let mut left = Vec::new();
+        let mut packet = vec![0; NURSERY_PACKET_BYTES_MAX];
+        while let Ok((1.., count)) = recv(self.control(), &mut packet[..], RecvFlags::empty()) {
+            left.push(postcard::from_bytes(&packet[..count]).unwrap());
+        }
+        left
+    }
+
+    /// Its children at this moment.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let pid = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap()).unwrap()).collect()
     }
 
     /// Asks for an engine.
@@ -181,6 +262,11 @@ impl Nursery {
 
     /// Forks an engine and says `Open`.
     pub(crate) fn fork(&mut self) -> Engine {
+        self.fork_with(1, &[], &[])
+    }
+
+    /// Forks an engine and says `Open` with these values of parameters and states.
+    pub(crate) fn fork_with(&mut self, seed: u64, params: &[NamedValue], states: &[SavedState]) -> Engine {
         let (number, session, log) = self.request();
         let (pid, pidfd) = match self.reply() {
             (NurseryReply::Forked { engine, pid }, Some(pidfd)) if engine == number => (pid, pidfd),
@@ -192,10 +278,11 @@ impl Nursery {
             stream: "test".into(),
             area_max: AREA_MAX,
             late_ms: 200,
-            seed: 1,
-            params: Vec::new(),
+            seed,
+            params: params.to_vec(),
         };
-        engine.say(&ToEngine::Open(open), &[]);
+        let states = if states.is_empty() { Vec::new() } else { postcard::to_allocvec(states).unwrap() };
+        engine.say(&ToEngine::Open(open), &states);
         engine
     }
 
@@ -284,6 +371,30 @@ impl Engine {
                 return picked;
             }
         }
+    }
+
+    /// The first message `pick` picks, and its payload; earlier ones are dropped.
+    pub(crate) fn until_with<T>(&mut self, pick: impl Fn(FromEngine) -> Option<T>) -> (T, Vec<u8>) {
+        loop {
+            let (message, payload) = self.hear().expect("the engine ended");
+            if let Some(picked) = pick(message) {
+                return (picked, payload);
+            }
+        }
+    }
+
+    /// The text of the fault that keeps the engine from being ready.
+    pub(crate) fn fault(&mut self) -> String {
+        loop {
+            if let FromEngine::Fault { text } = self.hear().expect("the engine ended without a fault").0 {
+                return text;
+            }
+        }
+    }
+
+    /// The next log line.
+    pub(crate) fn log_line(&mut self) -> String {
+        self.until(|message| if let FromEngine::Log { text, .. } = message { Some(text) } else { None })
     }
 
     /// The next result and its data.
@@ -387,4 +498,24 @@ pub(crate) fn clip(width: u32, height: u32, count: u8) -> Vec<Unit> {
 /// Whether process `pid` exists.
 pub(crate) fn exists(pid: u32) -> bool {
     Pid::from_raw(i32::try_from(pid).unwrap()).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
+/// Size of a JPEG, and the mean of its red, green and blue.
+pub(crate) fn mjpeg_mean(jpeg: &[u8]) -> (PictureSize, [u8; 3]) {
+    let codec = ffmpeg_the_third::codec::decoder::find(ffmpeg_the_third::codec::Id::MJPEG).unwrap();
+    let context = ffmpeg_the_third::codec::Context::new_with_codec(codec);
+    let mut decoder = context.decoder().video().unwrap();
+    decoder.send_packet(&ffmpeg_the_third::codec::packet::Packet::copy(jpeg)).unwrap();
+    let mut frame = ffmpeg_the_third::frame::Video::empty();
+    decoder.receive_frame(&mut frame).unwrap();
+    let size = PictureSize { width: frame.width(), height: frame.height() };
+    let mean = |plane: usize, width: u32, height: u32| {
+        let (data, stride) = (frame.data(plane), frame.stride(plane));
+        let rows = (0..height as usize).map(|y| &data[y * stride..][..width as usize]);
+        let sum: u64 = rows.flatten().map(|sample| u64::from(*sample)).sum();
+        u8::try_from(sum / u64::from(width * height)).unwrap()
+    };
+    let (half_width, half_height) = (size.width.div_ceil(2), size.height.div_ceil(2));
+    let sample = [mean(0, size.width, size.height), mean(1, half_width, half_height), mean(2, half_width, half_height)];
+    (size, framegate_codec::reference::to_rgb(sample, framegate_codec::Matrix::Bt601, Range::Full))
 }

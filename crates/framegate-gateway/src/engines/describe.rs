@@ -9,10 +9,13 @@ use framegate_wire::NurseryReply;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::{self, Received};
-use super::nursery::{Kind, Nursery, NurseryProgram, TRIAL_TIMEOUT, load_timeout};
+use super::nursery::{Kind, Nursery, NurseryProgram, load_timeout};
 use super::registry::{PipelineEntry, ProcessorState, Registry};
 use crate::config::Config;
 use crate::media::PipelineReport;
+
+/// Time from loading to the end of the trial: twice what an engine has to be ready, since the nursery ends it before.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time a nursery that has closed its socket has to end by itself, so that its status says why.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
@@ -60,7 +63,12 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
         })?;
         match control::receive(&nursery.0.control).map_err(|error| format!("its nursery speaks nonsense: {error}"))? {
             Received::Reply(NurseryReply::Ready(loaded), _) => {
+                // One that starts threads when it is loaded cannot be tried out.
+                let is_tried = loaded.tasks <= 1;
                 entry.set_loaded(loaded)?;
+                if !is_tried {
+                    return Ok(());
+                }
                 deadline = Instant::now() + TRIAL_TIMEOUT;
             }
             Received::Reply(NurseryReply::Described(infos), _) => return entry.set_described(infos),

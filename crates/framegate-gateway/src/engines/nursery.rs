@@ -19,9 +19,6 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time it has more for each processor that it compiles: the compile step's own limit.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Time from loading to the end of the trial: an engine has as much to be ready.
-pub(crate) const TRIAL_TIMEOUT: Duration = framegate_core::limits::READY_TIMEOUT;
-
 /// Time a nursery has to answer a request, which takes it a millisecond on a quiet machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -65,10 +62,8 @@ pub(crate) struct Nursery {
     pub(crate) is_taken: bool,
     /// Whether no engine may be asked of it any more.
     pub(crate) is_ending: bool,
-    /// Whether it ends as soon as its trial and its last engine have.
+    /// Whether it ends as soon as its last engine has.
     pub(crate) is_retired: bool,
-    /// Whether the trial of its processors is over.
-    pub(crate) is_tried: bool,
     pub(crate) fault: Option<String>,
     load_timeout: Duration,
     /// Engines asked for and not answered.
@@ -108,7 +103,6 @@ impl Nursery {
             is_taken: false,
             is_ending: false,
             is_retired: false,
-            is_tried: false,
             fault: None,
             load_timeout: load_timeout(spec),
             unanswered: 0,
@@ -143,8 +137,6 @@ impl Nursery {
         let waited = now.saturating_duration_since(self.since);
         if !self.ready && waited > self.load_timeout {
             Some("loading the processor takes too long; its constructors must end")
-        } else if self.is_retired && !self.is_tried && waited > TRIAL_TIMEOUT {
-            Some("the trial of its processors does not end")
         } else if self.unanswered > 0 && waited > ANSWER_TIMEOUT {
             Some("the nursery does not answer")
         } else {

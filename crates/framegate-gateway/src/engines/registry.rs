@@ -1,6 +1,6 @@
 //! The pipelines and what is known of their processors. Written by the launcher, read by the control plane.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use framegate_core::schema;
 use framegate_wire::{Loaded, PipelineSpec, ProcessorInfo};
@@ -29,7 +29,7 @@ pub struct PipelineEntry {
     /// What its nursery loads.
     pub spec: PipelineSpec,
     known: Mutex<Known>,
-    costs: Arc<Costs>,
+    costs: Costs,
 }
 
 #[derive(Debug)]
@@ -37,25 +37,27 @@ struct Known {
     state: ProcessorState,
     /// What their instances are like, once a trial has shown it.
     infos: Option<Arc<Vec<ProcessorInfo>>>,
+    /// Whether a trial is under way that may still fail.
+    is_on_trial: bool,
 }
 
 impl PipelineEntry {
     fn new(spec: PipelineSpec) -> Self {
-        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None });
-        let costs = Arc::new(Costs::new(spec.processors.len()));
+        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None, is_on_trial: false });
+        let costs = Costs::new(spec.processors.len());
         Self { name: spec.name.clone(), spec, known, costs }
     }
 
     /// What is known of the processors.
     #[must_use]
     pub fn state(&self) -> ProcessorState {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).state.clone()
+        self.known().state.clone()
     }
 
     /// What instances of the processors are like, in their order; `None` before a trial has shown it.
     #[must_use]
     pub fn infos(&self) -> Option<Arc<Vec<ProcessorInfo>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).infos.clone()
+        self.known().infos.clone()
     }
 
     /// What the processor at a place of the pipeline has cost lately.
@@ -64,17 +66,34 @@ impl PipelineEntry {
         self.costs.of(processor)
     }
 
-    /// Where the media threads note what processors cost.
-    pub(crate) fn costs(&self) -> Arc<Costs> {
-        self.costs.clone()
+    /// Hot path: notes the time of one call of the processor at a place.
+    pub(crate) fn note_cost(&self, processor: usize, took_us: u32) {
+        self.costs.note(processor, took_us);
     }
 
     pub(crate) fn set_state(&self, state: ProcessorState) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         if state == ProcessorState::Loading {
             known.infos = None;
         }
+        known.is_on_trial = matches!(&state, ProcessorState::Ready(loaded) if loaded.tasks <= 1);
         known.state = state;
+    }
+
+    /// Whether the processors are loaded and the trial that shows what they are like has not ended.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.known().is_on_trial
+    }
+
+    /// The trial's nursery is gone.
+    pub(crate) fn end_trial(&self) {
+        self.known().is_on_trial = false;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What is inside is whole at any time: it is only ever replaced.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what a nursery has loaded. Its processors' code ran in it, so that it may say anything.
@@ -104,8 +123,18 @@ impl PipelineEntry {
         let expected = self.spec.processors.len();
         let infos = schema::checked(infos).filter(|infos| infos.len() == expected);
         let infos = infos.ok_or("what it says of its processors makes no sense")?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).infos = Some(Arc::new(infos));
+        let mut known = self.known();
+        known.infos = Some(Arc::new(infos));
+        known.is_on_trial = false;
         Ok(())
+    }
+
+    /// Notes what a session's engine has shown, where no trial could.
+    pub(crate) fn learn(&self, infos: Vec<ProcessorInfo>) {
+        if self.infos().is_none() && !self.is_on_trial() {
+            // An engine that says what makes no sense teaches nothing; its session has ended it.
+            let _ = self.set_described(infos);
+        }
     }
 
     /// Names of the processors, each once: their own when they are loaded, before that those of their files.

@@ -356,9 +356,13 @@ impl Media {
     /// Whether the default pipeline's processor is loaded, cannot be loaded, or does not exist: nothing is pending.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.default_pipeline
-            .and_then(|index| self.registry.entries().get(index))
-            .is_none_or(|entry| matches!(entry.state(), ProcessorState::Ready(_) | ProcessorState::Failed(_)))
+        self.default_pipeline.and_then(|index| self.registry.entries().get(index)).is_none_or(|entry| {
+            match entry.state() {
+                ProcessorState::Ready(_) => !entry.is_on_trial(),
+                ProcessorState::Failed(_) => true,
+                ProcessorState::Idle | ProcessorState::Loading => false,
+            }
+        })
     }
 
     fn warm(&self, pipeline: usize) {

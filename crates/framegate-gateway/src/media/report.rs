@@ -127,7 +127,7 @@ impl ProcessorReport {
             ProcessorState::Idle => {}
             ProcessorState::Loading => report.state = "loading",
             ProcessorState::Ready(loaded) => {
-                report.state = "ready";
+                report.state = if entry.is_on_trial() { "loading" } else { "ready" };
                 report.sandbox.reads = Some(if loaded.reads_restricted { "restricted" } else { "unrestricted" });
                 if let Some(about) = loaded.processors.into_iter().nth(index) {
                     (report.version, report.description, report.language) =

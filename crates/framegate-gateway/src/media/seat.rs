@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framegate_core::Now;
@@ -14,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::run_queue::{RunQueue, Sample};
 use super::{Refused, SessionReport, meter::Place};
-use crate::engines::costs::Costs;
+use crate::engines::registry::Registry;
 use crate::limits::SNAPSHOT_WAITERS_MAX;
 use crate::metrics::RestartReason;
 
@@ -40,7 +39,7 @@ pub(crate) struct Seat {
     refusals_counted: u64,
     closers: Vec<oneshot::Sender<Result<serde_json::Value, Refused>>>,
     snapshot_waiters: Vec<(View, oneshot::Sender<Result<Snapshot, Refused>>)>,
-    costs: Option<Arc<Costs>>,
+    registry: Registry,
     _place: Place,
 }
 
@@ -76,7 +75,7 @@ pub(crate) struct Names {
 }
 
 impl Seat {
-    pub(crate) fn new(session: Session, names: Names, place: Place, costs: Option<Arc<Costs>>, now: Now) -> Self {
+    pub(crate) fn new(session: Session, names: Names, place: Place, registry: Registry, now: Now) -> Self {
         Self {
             session,
             secret: names.secret,
@@ -94,7 +93,7 @@ impl Seat {
             refusals_counted: 0,
             closers: Vec::new(),
             snapshot_waiters: Vec::new(),
-            costs,
+            registry,
             _place: place,
         }
     }
@@ -129,8 +128,11 @@ impl Seat {
 
     /// Hands out what the engine said to others than the page: pictures and what its processors cost.
     fn hand_out(&mut self) {
-        if let Some(costs) = &self.costs {
-            self.session.take_times().for_each(|(processor, took_us)| costs.note(processor, took_us));
+        if let Some(entry) = self.registry.entries().get(self.pipeline) {
+            self.session.take_times().for_each(|(processor, took_us)| entry.note_cost(processor, took_us));
+            if let Some(infos) = self.session.take_infos() {
+                entry.learn(infos);
+            }
         }
         while let Some(snapshot) = self.session.take_snapshot() {
             for (_, waiter) in self.snapshot_waiters.extract_if(.., |(view, _)| *view == snapshot.view) {
@@ -255,6 +257,7 @@ mod tests {
     use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
     use super::*;
+    use crate::config::Config;
     use crate::media::meter::Meter;
     use crate::media::socket::now;
 
@@ -279,7 +282,7 @@ mod tests {
         let (session, _) = Session::accept(config, &offer, now).expect("accepted");
         let text = String::new;
         let names = Names { secret: text(), ufrag: text(), stream: text(), pipeline: 0, pipeline_name: text() };
-        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), None, now)
+        Seat::new(session, names, Meter::new(0.9, 1, 1).admit().expect("room"), Registry::new(&Config::default()), now)
     }
 
     #[test]

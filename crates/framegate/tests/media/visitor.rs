@@ -111,6 +111,12 @@ impl Visitor {
         self.pump();
     }
 
+    /// Says something on the control channel.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.peer.send_control(Instant::now(), text).unwrap();
+        self.pump();
+    }
+
     /// Sends any bytes from this visitor's address.
     pub(crate) fn send_raw(&self, bytes: &[u8]) {
         self.socket.send_to(bytes, self.server).unwrap();

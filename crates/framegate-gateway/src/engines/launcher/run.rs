@@ -303,9 +303,8 @@ impl Run {
         }
         let waiting = if about.tasks > 1 {
             tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
-            // It cannot fork: it was of use to find that out, and is for the trial.
-            nursery.is_ending = true;
-            nursery.is_retired = true;
+            // It cannot fork, not even for a trial: its only use was to find that out.
+            nursery.kill();
             std::mem::take(&mut nursery.waiting)
         } else {
             VecDeque::new()
@@ -324,13 +323,12 @@ impl Run {
 
     /// The trial has shown what the processors are like.
     fn described(&mut self, token: usize, infos: Vec<framegate_wire::ProcessorInfo>) {
-        let Some(nursery) = self.nurseries.get_mut(&token).filter(|nursery| nursery.ready) else { return };
-        nursery.is_tried = true;
-        let entry = self.registry.entries().get(nursery.pipeline).filter(|_| nursery.kind == Kind::Forking);
+        let forking = |nursery: &&Nursery| nursery.ready && nursery.kind == Kind::Forking;
+        let Some(nursery) = self.nurseries.get(&token).filter(forking) else { return };
+        let entry = self.registry.entries().get(nursery.pipeline);
         if let Some(Err(text)) = entry.map(|entry| entry.set_described(infos)) {
-            return self.trial_failed(token, &text);
+            self.trial_failed(token, &text);
         }
-        self.end_if_retired(token);
     }
 
     /// No instance of the processors can be made: no engine would do better.
@@ -339,7 +337,6 @@ impl Run {
         let Some(nursery) = self.nurseries.get_mut(&token).filter(|nursery| nursery.kind == Kind::Forking) else {
             return;
         };
-        nursery.is_tried = true;
         nursery.is_ending = true;
         nursery.is_retired = true;
         let (pipeline, waiting) = (nursery.pipeline, std::mem::take(&mut nursery.waiting));
@@ -352,7 +349,7 @@ impl Run {
 
     /// Ends a nursery that nothing is wanted of any more.
     fn end_if_retired(&mut self, token: usize) {
-        let retired = self.nurseries.get_mut(&token).filter(|nursery| nursery.is_retired && nursery.is_tried);
+        let retired = self.nurseries.get_mut(&token).filter(|nursery| nursery.is_retired);
         if let Some(nursery) = retired
             && !self.engines.values().any(|engine| engine.nursery == token)
         {
@@ -424,8 +421,9 @@ impl Run {
         for request in std::mem::take(&mut nursery.waiting) {
             request.owner.refuse(if nursery.ready { "its nursery ended".to_owned() } else { text.clone() });
         }
-        if !nursery.ready {
-            self.fail(nursery.pipeline, text);
+        match self.registry.entries().get(nursery.pipeline) {
+            Some(entry) if nursery.ready => entry.end_trial(),
+            _ => self.fail(nursery.pipeline, text),
         }
     }
 

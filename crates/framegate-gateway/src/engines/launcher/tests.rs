@@ -172,15 +172,36 @@ fn a_nursery_may_not_end_another_s_engine() {
 
 #[test]
 fn a_trial_tells_what_instances_are_like() {
-    for tasks in [1, 2] {
-        let stage =
-            Stage::new(&format!("trial-{tasks}"), &format!("{}\n{}\n{HEAR}", ready(tasks), described(&["test"])));
+    let stage = Stage::new("trial", &format!("{}\n{}\n{HEAR}", ready(1), described(&["test"])));
+    stage.launcher.warm(0);
+    let report = stage.wait("ready", |report| report.processors[0].state == "ready");
+    assert_eq!(report.processors[0].want.as_ref().map(|want| &want["width"]), Some(&320.into()));
+    assert!(report.processors[0].takes_messages);
+    assert_eq!(report.processors[0].sandbox.reads, Some("restricted"));
+    assert_eq!(stage.stop(), 1);
+}
+
+#[test]
+fn a_processor_is_ready_when_its_trial_cannot_be_or_has_died() {
+    for (name, script) in [("threads", format!("{}\n{HEAR}", ready(2))), ("dies", format!("{}\nexit 0", ready(1)))] {
+        let stage = Stage::new(name, &script);
         stage.launcher.warm(0);
-        let report = stage.wait("described", |report| report.processors[0].want.is_some());
-        assert_eq!(report.processors[0].want.as_ref().map(|want| &want["width"]), Some(&320.into()));
-        assert!(report.processors[0].takes_messages);
-        assert_eq!(report.processors[0].sandbox.reads, Some("restricted"));
-        assert_eq!(stage.stop(), 1);
+        let report = stage.wait("ready", |report| report.processors[0].state == "ready");
+        assert_eq!(report.processors[0].want, None);
+        // What its first engine shows is learnt.
+        let descriptor = about("test");
+        let want = Want { width: 64, ..Want::default() };
+        let info = ProcessorInfo {
+            descriptor,
+            params: Vec::new(),
+            want,
+            writable: false,
+            has_state: false,
+            takes_messages: false,
+        };
+        stage.registry.entries()[0].learn(vec![info]);
+        assert!(stage.wait("learnt", |report| report.processors[0].want.is_some()).error().is_none());
+        stage.stop();
     }
 }
 

@@ -127,8 +127,7 @@ impl Shard {
             pipeline,
             pipeline_name: offer.pipeline.clone(),
         };
-        let costs = self.parts.registry.entries().get(pipeline).map(|entry| entry.costs());
-        self.seats.insert(key, Seat::new(session, names, place, costs, now));
+        self.seats.insert(key, Seat::new(session, names, place, self.parts.registry.clone(), now));
         // The processor is loaded while ICE and DTLS go back and forth.
         self.parts.launcher.warm(pipeline);
         self.with(now, key, |_| {});

@@ -1,0 +1,67 @@
+//! The one picture of a chain: in memory of the engine's own, or in that of a link.
+
+use framegate_codec::Layout;
+
+use super::StageError;
+use crate::pool::Slot;
+
+/// Where pictures are converted into.
+#[derive(Debug)]
+pub(super) enum Memory {
+    /// The engine's own, with the layout it was made for.
+    Own(Option<(Layout, Slot)>),
+    /// Shared with the process of a remote processor, with the layout it was last used for.
+    Shared(Option<Layout>, Slot),
+}
+
+impl Memory {
+    /// Room for a picture, in memory of the engine's own between walls of at least `wall` bytes.
+    pub(super) fn place(&mut self, layout: &Layout, wall: usize) -> Result<&mut Slot, StageError> {
+        match self {
+            Self::Own(own) => {
+                if own.as_ref().is_none_or(|(of, _)| of != layout) {
+                    // The old one goes first: two pictures of the largest size need not fit.
+                    *own = None;
+                    let len = layout.total_bytes;
+                    let slot = if wall == 0 { Slot::new(len) } else { Slot::walled(len, wall) };
+                    *own = Some((*layout, slot.map_err(|_| StageError::Memory)?));
+                }
+                own.as_mut().map(|(_, slot)| slot).ok_or(StageError::Memory)
+            }
+            Self::Shared(of, slot) => {
+                if *of != Some(*layout) {
+                    *of = None;
+                    if !slot.fit(layout.total_bytes) {
+                        return Err(StageError::Memory);
+                    }
+                    *of = Some(*layout);
+                }
+                Ok(slot)
+            }
+        }
+    }
+
+    /// Whether no other process sees it.
+    pub(super) const fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
+    /// Makes every later use of the present picture a fault.
+    pub(super) fn retire(&mut self) -> Result<(), StageError> {
+        match self {
+            Self::Own(own) => own.take().map_or(Ok(()), |(_, slot)| slot.retire().map_err(|_| StageError::Memory)),
+            Self::Shared(..) => Ok(()),
+        }
+    }
+
+    /// The memory of a link, for something other than a picture.
+    pub(super) fn shared(&mut self) -> Option<&mut Slot> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(of, slot) => {
+                *of = None;
+                Some(slot)
+            }
+        }
+    }
+}
