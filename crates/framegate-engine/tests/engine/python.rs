@@ -244,7 +244,7 @@ fn saved(engine: &mut Engine, seq: u64) -> Option<Vec<SavedState>> {
 #[test]
 fn a_state_of_another_version_is_left_with_a_warning() {
     let mut python = Python::of(COUNTER);
-    let state = framegate_wire::SavedState { processor: 0, name: "counter".into(), version: 1, bytes: b"9".to_vec() };
+    let state = SavedState { processor: 0, name: "counter".into(), version: 1, bytes: b"9".to_vec() };
     let mut engine = python.nursery.fork_with(1, &[], &[state]);
     let warned = engine.until(|message| match message {
         FromEngine::Log { level: LogLevel::Warn, text } => Some(text),
