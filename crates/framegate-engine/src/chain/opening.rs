@@ -119,6 +119,8 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            is_guarded: false,
+            bridge,
             data: Vec::new(),
         };
         chain.check_size()?;
