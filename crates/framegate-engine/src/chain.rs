@@ -15,7 +15,7 @@ use framegate_codec::{Converter, Image, Layout, Picture};
 use framegate_wire::{
     Detection, FaultStage, LogLevel, NamedValue, ParamValue, PictureSize, ProcessorInfo, RefusedValue, SavedState,
     Status, Want,
-    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, RESULT_DATA_BYTES_MAX},
+    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, PARAMS_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
@@ -186,9 +186,10 @@ impl Chain {
     /// Sets parameters: which values are in force of those that were asked for, and which were refused.
     pub(crate) fn set_params(&mut self, values: &[NamedValue]) -> (Vec<NamedValue>, Vec<RefusedValue>) {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
-        for value in values {
+        // What is above the limit never came from a gateway, and its answer would not fit.
+        for value in values.iter().take(PARAMS_MAX) {
             if let Err(text) = self.set_param(value) {
-                refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+                refused.push(opening::refused_value(value.processor, &value.id, &text));
             }
             if let Some(present) = self.present_value(value)
                 && !taken.contains(&present)
