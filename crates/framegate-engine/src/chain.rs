@@ -4,21 +4,23 @@
 //! processor nothing is allocated per frame but what the result holds.
 
 mod frame;
+mod guard;
 mod memory;
 mod opening;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, rc::Rc, sync::Arc};
 
 use framegate_abi as abi;
 use framegate_codec::{Converter, Image, Layout, Picture};
 use framegate_wire::{
     Detection, FaultStage, LogLevel, NamedValue, ParamValue, PictureSize, ProcessorInfo, RefusedValue, SavedState,
     Status, Want,
-    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, RESULT_DATA_BYTES_MAX},
+    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, PARAMS_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
 use crate::{
+    bridge::Bridge,
     clock::{now_ns, us_between},
     instance::{Instance, Refusal, Said, Wanted},
     intake::Call,
@@ -26,6 +28,7 @@ use crate::{
     outbox::Outbox,
     params,
 };
+pub(crate) use guard::{FrameMemory, GUARD_BYTES};
 use memory::Memory;
 pub(crate) use opening::{ChainError, Opening};
 
@@ -39,6 +42,10 @@ pub(crate) struct Chain {
     wanted: Result<Wanted, String>,
     converter: Converter,
     memory: Memory,
+    /// Whether each frame has memory of its own that faults when it is used against the rules: in `check`.
+    is_guarded: bool,
+    /// To the process of those processors that run in another one.
+    bridge: Option<Rc<Bridge>>,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -145,8 +152,13 @@ impl Chain {
         let is_writable = wanted.writable;
         let layout = Layout::for_want(picture.size, &wanted.want)
             .map_err(|error| StageError::Want(format!("the size the processor wants is impossible: {error}")))?;
-        let slot = self.memory.place(&layout)?;
+        // Its other process has the right it needs: what this one may do with the memory changes nothing there.
+        let is_sealed = !is_writable && !self.memory.is_shared();
+        let slot = self.memory.place(&layout, if self.is_guarded { GUARD_BYTES } else { 0 })?;
         self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
+        if self.is_guarded {
+            guard::announce(slot, &self.outbox, is_sealed).map_err(|_| StageError::Memory)?;
+        }
         let frame = frame::frame(call, &layout, picture, slot.bytes());
         let process_ns = now_ns();
         enter(FaultStage::Process);
@@ -159,15 +171,25 @@ impl Chain {
         if is_image_wanted && is_writable && done.image.is_none() {
             done.image = Image::of_bytes(layout, slot.bytes(), picture.matrix, picture.range);
         }
+        if self.is_guarded {
+            self.memory.retire()?;
+        }
         Ok(done)
+    }
+
+    /// From now on gives each frame memory of its own: read-only unless the processors write, walled off, and gone when
+    /// they have returned. The outbox is told where it lies before they are called.
+    pub(crate) fn guard(&mut self) {
+        self.is_guarded = true;
     }
 
     /// Sets parameters: which values are in force of those that were asked for, and which were refused.
     pub(crate) fn set_params(&mut self, values: &[NamedValue]) -> (Vec<NamedValue>, Vec<RefusedValue>) {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
-        for value in values {
+        // What is above the limit never came from a gateway, and its answer would not fit.
+        for value in values.iter().take(PARAMS_MAX) {
             if let Err(text) = self.set_param(value) {
-                refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+                refused.push(opening::refused_value(value.processor, &value.id, &text));
             }
             if let Some(present) = self.present_value(value)
                 && !taken.contains(&present)
@@ -250,6 +272,11 @@ impl Chain {
                 self.outbox.log(LogLevel::Warn, &text);
             }
         }
+    }
+
+    /// The bridge to another process, if processors run there.
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        self.bridge.as_deref()
     }
 
     /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.

@@ -10,6 +10,7 @@
 
 mod bridge;
 mod chain;
+pub mod check;
 mod clock;
 pub mod compile;
 pub mod confinement;

@@ -10,7 +10,7 @@ mod sdk;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use framegate_engine::{nursery, offline};
+use framegate_engine::{check, nursery, offline};
 use framegate_wire::PipelineSpec;
 
 #[derive(Debug, Parser)]
@@ -51,6 +51,12 @@ enum Command {
         #[arg(long)]
         video: Option<std::path::PathBuf>,
     },
+    /// Check whether a pipeline's processors keep the rules; standard output gets lines of JSON for `framegate check`
+    Check {
+        /// What to load, as the JSON of a `PipelineSpec`
+        #[arg(long, value_parser = parse_pipeline)]
+        pipeline: PipelineSpec,
+    },
     /// Make a test clip
     Clip(clip::ClipArgs),
     /// Measure decoding and processing without a network
@@ -79,6 +85,11 @@ fn main() -> ExitCode {
                 Err(error) => Err(error.into()),
             }
         }
+        Command::Check { pipeline } => match check::run(&pipeline) {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error.into()),
+        },
         Command::Clip(arguments) => clip::run(&arguments),
         Command::Raw(arguments) => raw::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

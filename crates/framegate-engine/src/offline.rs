@@ -90,12 +90,12 @@ fn supervise(options: &Options, teller: &mut Teller<'_>) -> Result<(), Failed> {
     );
     let finished = video.map_or(Ok(()), Video::finish);
     match ended {
-        Ok(End { kind, fault }) if teller.last == Last::Nothing => {
+        Ok(End { kind, fault, .. }) if teller.last == Last::Nothing => {
             let crashed = FromOffline::Crashed { seq: teller.frame, kind, fault };
             teller.tell(&crashed, &[]).map_err(|error| system("writing to standard output", error))?;
         }
         // The engine has said why, or that all went well; what its process did after that is of no interest but a crash.
-        Ok(End { kind: ExitKind::Signal(signal), fault }) if teller.last == Last::Ended => {
+        Ok(End { kind: ExitKind::Signal(signal), fault, .. }) if teller.last == Last::Ended => {
             let crashed = FromOffline::Crashed { seq: None, kind: ExitKind::Signal(signal), fault };
             teller.tell(&crashed, &[]).map_err(|error| system("writing to standard output", error))?;
         }

@@ -7,8 +7,9 @@ use std::{os::fd::OwnedFd, ptr::NonNull};
 
 use rustix::{
     io::Errno,
-    mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap},
+    mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mmap_anonymous, mprotect, munmap},
 };
+use serde::{Deserialize, Serialize};
 
 pub(crate) use canvas::{Canvas, MappedCanvas};
 
@@ -28,17 +29,23 @@ pub(crate) struct Slot {
 impl Slot {
     /// Maps memory for `len` bytes, at least one.
     pub(crate) fn new(len: usize) -> Result<Self, Errno> {
+        Self::walled(len, page_size())
+    }
+
+    /// As [`new`](Self::new), with walls of `wall` bytes, a multiple of the page size: an algorithm that runs far past an
+    /// end faults there, too. What is close behind the end is part of the wall when `len` is a multiple of 64.
+    pub(crate) fn walled(len: usize, wall: usize) -> Result<Self, Errno> {
         let page = page_size();
         let len = len.max(1);
         let inner = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
-        let mapped_bytes = inner.checked_add(2 * page).ok_or(Errno::NOMEM)?;
+        let mapped_bytes = wall.checked_mul(2).and_then(|walls| inner.checked_add(walls)).ok_or(Errno::NOMEM)?;
         // SAFETY: a new private mapping at an address of the kernel's choice touches no existing memory.
         let base =
             unsafe { mmap_anonymous(std::ptr::null_mut(), mapped_bytes, ProtFlags::empty(), MapFlags::PRIVATE)? };
         let base = NonNull::new(base.cast::<u8>()).ok_or(Errno::NOMEM)?;
-        let slot = Self { base, mapped_bytes, start: page + (inner - len) / ALIGNMENT * ALIGNMENT, len };
+        let slot = Self { base, mapped_bytes, start: wall + (inner - len) / ALIGNMENT * ALIGNMENT, len };
         // SAFETY: the pages between the two walls belong to the mapping just made; nothing points into them yet.
-        unsafe { mprotect(base.as_ptr().add(page).cast(), inner, MprotectFlags::READ | MprotectFlags::WRITE)? };
+        unsafe { mprotect(base.as_ptr().add(wall).cast(), inner, MprotectFlags::READ | MprotectFlags::WRITE)? };
         Ok(slot)
     }
 
@@ -85,6 +92,49 @@ impl Slot {
         // process that shares them writes at the wrong time is another picture, and nothing here depends on pixels.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(self.start), self.len) }
     }
+}
+
+/// What `check` needs to know and to do, so that a processor that breaks a rule faults where it does.
+impl Slot {
+    /// Addresses of everything that belongs to the slot, walls included, and of its bytes.
+    pub(crate) fn addresses(&self) -> SlotAddresses {
+        let base = self.base.as_ptr() as usize;
+        SlotAddresses {
+            mapped: (base as u64, (base + self.mapped_bytes) as u64),
+            bytes: ((base + self.start) as u64, (base + self.start + self.len) as u64),
+        }
+    }
+
+    /// Takes the right to write away.
+    pub(crate) fn seal(&mut self) -> Result<(), Errno> {
+        self.protect(MprotectFlags::READ)
+    }
+
+    /// Makes every later use of its memory a fault, for ever: its addresses are never given out again.
+    pub(crate) fn retire(mut self) -> Result<(), Errno> {
+        self.protect(MprotectFlags::empty())?;
+        let base = self.base.as_ptr().cast();
+        // SAFETY: the mapping is this slot's own, and nobody may use its contents from here on.
+        unsafe { madvise(base, self.mapped_bytes, Advice::LinuxDontNeed)? };
+        #[expect(clippy::mem_forget, reason = "unmapping would let the addresses be used again")]
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    fn protect(&mut self, flags: MprotectFlags) -> Result<(), Errno> {
+        let page = page_size();
+        let first = self.start / page * page;
+        let length = (self.start + self.len - first).next_multiple_of(page);
+        // SAFETY: the pages between the walls are this slot's own; `&mut self` rules out a slice of them.
+        unsafe { mprotect(self.base.as_ptr().add(first).cast(), length, flags) }
+    }
+}
+
+/// Where a slot lies: first address, and the one behind the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotAddresses {
+    pub(crate) mapped: (u64, u64),
+    pub(crate) bytes: (u64, u64),
 }
 
 impl Drop for Slot {

@@ -15,14 +15,23 @@ pub(super) enum Memory {
 }
 
 impl Memory {
-    /// Room for a picture.
-    pub(super) fn place(&mut self, layout: &Layout) -> Result<&mut Slot, StageError> {
+    /// Whether another process sees the pictures.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(..))
+    }
+
+    /// Room for a picture, with at least `wall` inaccessible bytes on either side where it is the engine's own.
+    pub(super) fn place(&mut self, layout: &Layout, wall: usize) -> Result<&mut Slot, StageError> {
         match self {
             Self::Own(own) => {
                 if own.as_ref().is_none_or(|(of, _)| of != layout) {
                     // The old one goes first: two pictures of the largest size need not fit.
                     *own = None;
-                    *own = Some((*layout, Slot::new(layout.total_bytes).map_err(|_| StageError::Memory)?));
+                    let slot = match wall {
+                        0 => Slot::new(layout.total_bytes),
+                        wall => Slot::walled(layout.total_bytes, wall),
+                    };
+                    *own = Some((*layout, slot.map_err(|_| StageError::Memory)?));
                 }
                 own.as_mut().map(|(_, slot)| slot).ok_or(StageError::Memory)
             }
@@ -36,6 +45,14 @@ impl Memory {
                 }
                 Ok(slot)
             }
+        }
+    }
+
+    /// Makes every later use of the last picture a fault, where it is in the engine's own memory.
+    pub(super) fn retire(&mut self) -> Result<(), StageError> {
+        match self {
+            Self::Own(own) => own.take().map_or(Ok(()), |(_, slot)| slot.retire()).map_err(|_| StageError::Memory),
+            Self::Shared(..) => Ok(()),
         }
     }
 

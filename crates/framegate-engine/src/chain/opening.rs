@@ -3,7 +3,10 @@
 use std::{rc::Rc, sync::Arc};
 
 use framegate_codec::Converter;
-use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
+use framegate_wire::{
+    FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want,
+    limits::PARAM_NAME_BYTES_MAX,
+};
 
 use super::{Chain, Member, memory::Memory};
 use crate::{
@@ -13,9 +16,9 @@ use crate::{
     },
     clock::Clock,
     instance::{Instance, Setting, Wanted},
-    limits::INFOS_BYTES_MAX,
+    limits::{INFOS_BYTES_MAX, REFUSED_TEXT_BYTES_MAX},
     native,
-    outbox::Outbox,
+    outbox::{Outbox, cut},
     resolve::{Loaded, Program},
 };
 
@@ -119,6 +122,8 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            is_guarded: false,
+            bridge,
             data: Vec::new(),
         };
         chain.check_size()?;
@@ -148,8 +153,8 @@ impl Chain {
                 if let Some(newer) = of_page {
                     let Err(text) = self.members[place].set(index, newer) else { continue };
                     self.outbox.log(LogLevel::Warn, &text);
-                    let id = self.members[place].info.params[index].id.clone();
-                    refused.push(RefusedValue { processor: u32::try_from(place).unwrap_or(u32::MAX), id, text });
+                    let id = &self.members[place].info.params[index].id;
+                    refused.push(refused_value(u32::try_from(place).unwrap_or(u32::MAX), id, &text));
                 }
                 self.members[place].set(index, value).map_err(|text| self.param_error(place, text))?;
             }
@@ -270,6 +275,12 @@ impl std::fmt::Display for Frames {
             (width, height) => write!(f, "{format} of {width}x{height}"),
         }
     }
+}
+
+/// A refusal that fits an answer together with all others.
+pub(super) fn refused_value(processor: u32, id: &str, text: &str) -> RefusedValue {
+    let (id, text) = (cut(id, PARAM_NAME_BYTES_MAX), cut(text, REFUSED_TEXT_BYTES_MAX));
+    RefusedValue { processor, id: id.to_owned(), text: text.to_owned() }
 }
 
 /// What parameters there are, for people.

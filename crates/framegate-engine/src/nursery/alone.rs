@@ -66,6 +66,8 @@ enum Report {
 pub(crate) struct End {
     pub(crate) kind: ExitKind,
     pub(crate) fault: Option<FaultReport>,
+    /// The address whose use was a fault.
+    pub(crate) address: Option<u64>,
 }
 
 /// What the supervisor hears.
@@ -210,7 +212,7 @@ impl Supervisor {
                         // The nursery was the engine, or died without a word.
                         let waited = fork::wait(nursery);
                         let (kind, _) = waited.map_err(|error| AloneError::System("waiting for the engine", error))?;
-                        return Ok(End { kind, fault: None });
+                        return Ok(End { kind, fault: None, address: None });
                     }
                 }
             }
@@ -374,7 +376,8 @@ fn be_nursery(
             // A record from before the end, say of a signal the processor handled, explains nothing.
             let fault = fault::explain(&bytes[..length], &ground.loaded)
                 .filter(|report| kind == ExitKind::Signal(report.signal));
-            i32::from(send(control, &Report::Exited(End { kind, fault }), None).is_err())
+            let address = fault.as_ref().and_then(|_| fault::address(&bytes[..length]));
+            i32::from(send(control, &Report::Exited(End { kind, fault, address }), None).is_err())
         }
         Err(error) => failed(&format!("forking the engine: {error}")),
     }

@@ -106,6 +106,12 @@ unsafe fn instruction_pointer(context: *const libc::ucontext_t) -> usize {
     usize::try_from(place).unwrap_or(0)
 }
 
+/// The address whose use was a fault.
+pub(super) fn address(record: &[u8]) -> Option<u64> {
+    let bytes = record.chunks_exact(NUMBER_BYTES).nth(HEAD - 1)?;
+    Some(usize::from_le_bytes(bytes.try_into().ok()?) as u64)
+}
+
 /// Names what a record tells. Blames the processor's own code nearest to the fault, so that a fault inside `memcpy` or
 /// `abort` names who called it; without such code, the place of the fault itself.
 pub(super) fn explain(record: &[u8], loaded: &Loaded) -> Option<FaultReport> {

@@ -214,6 +214,9 @@ const ALLOWED_ARCH: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_ARCH: &[c_long] = &[];
 
+/// Asks for the process's own auxiliary vector, as runtimes do that look for features of the machine.
+const PR_GET_AUXV: libc::c_int = 0x4155_5856;
+
 /// The filter of engines, made once and put on after each fork.
 #[derive(Debug)]
 pub(crate) struct EngineFilter {
@@ -242,7 +245,7 @@ impl EngineFilter {
         rules.insert(libc::SYS_prlimit64, vec![read_own_limit()?]);
         // Affinity and names of the calling thread only: a number could be another process.
         rules.insert(libc::SYS_sched_setaffinity, vec![equals(0, 0)?]);
-        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA];
+        let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_SET_VMA, PR_GET_AUXV];
         rules.insert(libc::SYS_prctl, one_of(0, &names.map(|option| u64::from(option.cast_unsigned())))?);
         // Whether a descriptor is a terminal, and how much it holds.
         rules.insert(libc::SYS_ioctl, one_of(1, &[libc::TCGETS, libc::TIOCGWINSZ, libc::FIONREAD])?);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod chains;
+mod check;
 mod confinement;
 mod crashes;
 mod doctor;
@@ -11,6 +12,7 @@ mod gst;
 mod life;
 mod loading;
 mod messages;
+mod offline;
 mod params;
 mod pictures;
 mod python;

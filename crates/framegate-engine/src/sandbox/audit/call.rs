@@ -88,9 +88,6 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_inotify_init1, "watching files (inotify_init1)"),
     (libc::SYS_sched_setscheduler, "changing its scheduling (sched_setscheduler)"),
     (libc::SYS_setpriority, "changing its priority (setpriority)"),
-    (libc::SYS_prctl, "changing its process (prctl)"),
-    (libc::SYS_ioctl, "controlling a device (ioctl)"),
-    (libc::SYS_fcntl, "controlling a file (fcntl)"),
     (libc::SYS_prlimit64, "changing limits (prlimit64)"),
     (libc::SYS_mlock, "locking memory (mlock)"),
     (libc::SYS_mbind, "placing memory (mbind)"),
@@ -138,6 +135,14 @@ impl Call {
         }
         if let Some((.., words)) = WITH_PATH.iter().find(|(number, ..)| *number == self.number) {
             return format!("{words} {path_text})");
+        }
+        // Of these the first or second argument says what is meant.
+        for (number, place, words) in
+            [(libc::SYS_prctl, 0, "prctl"), (libc::SYS_ioctl, 1, "ioctl"), (libc::SYS_fcntl, 1, "fcntl")]
+        {
+            if self.number == number {
+                return format!("{words} with option {:#x}", self.arguments[place]);
+            }
         }
         match WITHOUT_PATH.iter().find(|(number, _)| *number == self.number) {
             Some((_, words)) => (*words).to_owned(),
