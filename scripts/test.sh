@@ -51,6 +51,7 @@ step make --no-print-directory processors test-processors
 step python_environment
 step python_tests
 step rust_tests
+step cargo test --quiet --locked --manifest-path examples/rust/motion-heatmap/Cargo.toml
 step npm ci --prefix tests/browser --no-audit --no-fund
 step npm test --prefix tests/browser
 step interop_tests

@@ -194,7 +194,7 @@ impl Check {
     /// What `serve` would refuse, and whether the processor gets along without.
     fn sandbox(&mut self) -> Result<(), CheckError> {
         let served = self.step(Step::Few, SandboxMode::Enforce)?;
-        let remedy = "see docs/reference/sandbox.md for what a processor may do";
+        let remedy = "`framegate run` says the same on your own clip; its guide says what a processor may do";
         let findings = std::mem::take(&mut self.findings);
         match (served, findings.is_empty()) {
             (Err((text, _)), _) => {

@@ -19,7 +19,15 @@ fn scratch(name: &str) -> PathBuf {
 /// The command in a folder, with a cache that is not the user's.
 fn framegate(folder: &Path, arguments: &[&str]) -> Output {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new/cache");
-    Command::new(FRAMEGATE).args(arguments).current_dir(folder).env("FRAMEGATE_CACHE", cache).output().unwrap()
+    // Made by scripts/test.sh, with numpy.
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../venv-python");
+    Command::new(FRAMEGATE)
+        .args(arguments)
+        .current_dir(folder)
+        .env("FRAMEGATE_CACHE", cache)
+        .env("VIRTUAL_ENV", venv)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -59,6 +67,11 @@ fn a_processor_in_cpp_gives_what_it_says() {
 #[test]
 fn a_processor_in_rust_gives_what_it_says() {
     check("rust", "target/release/libmy_algo.so");
+}
+
+#[test]
+fn a_processor_in_python_gives_what_it_says() {
+    check("python", "my-algo.py");
 }
 
 #[test]

@@ -1,6 +1,4 @@
-//! The one picture of a chain: in memory of the engine's own, or in that of a link.
-
-use framegate_codec::Layout;
+//! The frames of a chain: in memory of the engine's own, or in that of a link.
 
 use super::StageError;
 use crate::pool::Slot;
@@ -8,10 +6,10 @@ use crate::pool::Slot;
 /// Where pictures are converted into.
 #[derive(Debug)]
 pub(super) enum Memory {
-    /// The engine's own, with the layout it was made for.
-    Own(Option<(Layout, Slot)>),
-    /// Shared with the process of a remote processor, with the layout it was last used for.
-    Shared(Option<Layout>, Slot),
+    /// The engine's own, with the bytes it was made for.
+    Own(Option<(usize, Slot)>),
+    /// Shared with the process of a remote processor, with the bytes it was last used for.
+    Shared(Option<usize>, Slot),
 }
 
 impl Memory {
@@ -20,28 +18,28 @@ impl Memory {
         matches!(self, Self::Shared(..))
     }
 
-    /// Room for a picture, with at least `wall` inaccessible bytes on either side where it is the engine's own.
-    pub(super) fn place(&mut self, layout: &Layout, wall: usize) -> Result<&mut Slot, StageError> {
+    /// Room for so many bytes, with at least `wall` inaccessible bytes on either side where it is the engine's own.
+    pub(super) fn place(&mut self, bytes: usize, wall: usize) -> Result<&mut Slot, StageError> {
         match self {
             Self::Own(own) => {
-                if own.as_ref().is_none_or(|(of, _)| of != layout) {
+                if own.as_ref().is_none_or(|(of, _)| *of != bytes) {
                     // The old one goes first: two pictures of the largest size need not fit.
                     *own = None;
                     let slot = match wall {
-                        0 => Slot::new(layout.total_bytes),
-                        wall => Slot::walled(layout.total_bytes, wall),
+                        0 => Slot::new(bytes),
+                        wall => Slot::walled(bytes, wall),
                     };
-                    *own = Some((*layout, slot.map_err(|_| StageError::Memory)?));
+                    *own = Some((bytes, slot.map_err(|_| StageError::Memory)?));
                 }
                 own.as_mut().map(|(_, slot)| slot).ok_or(StageError::Memory)
             }
             Self::Shared(of, slot) => {
-                if *of != Some(*layout) {
+                if *of != Some(bytes) {
                     *of = None;
-                    if !slot.fit(layout.total_bytes) {
+                    if !slot.fit(bytes) {
                         return Err(StageError::Memory);
                     }
-                    *of = Some(*layout);
+                    *of = Some(bytes);
                 }
                 Ok(slot)
             }

@@ -8,7 +8,7 @@ use framegate_wire::{
     limits::PARAM_NAME_BYTES_MAX,
 };
 
-use super::{Chain, Member, memory::Memory};
+use super::{Chain, Member, memory::Memory, plan::same_frames};
 use crate::{
     bridge::{
         Bridge,
@@ -122,6 +122,7 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            plan: None,
             is_guarded: false,
             bridge,
             data: Vec::new(),
@@ -234,20 +235,16 @@ fn unique(name: &str, members: &[Member]) -> String {
 }
 
 /// What a chain wants: size and format of the first, the lowest rate of all, writable if any writes. The error says which
-/// two do not go together.
+/// two do not go together: frames of a processor's own are copies, and what it changed in them would be lost.
 pub(super) fn joint_want(members: &[Member]) -> Result<Wanted, String> {
     let Some((first, later)) = members.split_first() else { return Ok(Wanted::default()) };
     let mut joint = first.wanted;
     for member in later {
         let Wanted { want, writable } = member.wanted;
-        // A processor that names no size takes any.
-        let same = |own: u32, given: u32| own == 0 || own == given;
-        let fits = want.format == joint.want.format
-            && same(want.width, joint.want.width)
-            && same(want.height, joint.want.height);
-        if !fits {
+        if writable && !same_frames(&joint.want, &want) {
             return Err(format!(
-                "`{}` wants {}, but `{}`, the first of the chain, wants {}; all processors of a chain get the same frames",
+                "`{}` changes its frames and wants {}, but `{}`, the first of the chain, wants {}; one that changes frames \
+                 must take those of the first",
                 member.name,
                 Frames(want),
                 first.name,

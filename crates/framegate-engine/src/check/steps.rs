@@ -212,9 +212,7 @@ fn instances(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
 
 fn frames(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
     let mut chain = open(loaded, teller, &[])?;
-    if loaded.libraries().count() == loaded.processors.len() {
-        chain.guard();
-    }
+    chain.guard();
     let start_ns = now_ns();
     for seq in 1..=FRAMES {
         let small = SMALL[usize::try_from(seq.wrapping_mul(7) / 3).unwrap_or(0) % SMALL.len()];

@@ -285,7 +285,7 @@ impl Supervisor {
                 self.auditor = Some(auditor.map_err(|error| AloneError::Load(error.to_string()))?);
             }
             Report::Enforced(reason) => {
-                let text = format!("this kernel cannot audit ({reason}): the sandbox is enforced instead");
+                let text = format!("{reason}; the sandbox is enforced instead");
                 hear(&self.session, Heard::Notice(text)).map_err(AloneError::Listener)?;
             }
             Report::Loaded(threads) => hear(&self.session, Heard::Loaded(threads)).map_err(AloneError::Listener)?,
@@ -394,31 +394,30 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     let policy = policy(pipeline, &prepared);
     let filter = EngineFilter::new()?;
     let told = |error| Failure::System("reporting to the supervisor", error);
-    let mut mode = pipeline.sandbox;
-    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
-    let mut python = None;
-    if mode == SandboxMode::Audit {
-        // A Python process restricts itself in either mode: its refusals are errors of its own that name what was refused.
-        // It is started before the audit, which would take its restrictions for wishes of the processor.
-        python = resolve::python(&prepared).map(start).transpose()?;
-        match audit::install() {
+    let python = resolve::python(&prepared);
+    let mut sandbox = pipeline.sandbox;
+    if sandbox == SandboxMode::Audit {
+        // A Python process restricts itself, which no audit sees through.
+        let audited = if python.is_some() { Err("Python processors cannot be audited".to_owned()) } else { Ok(()) };
+        match audited.and_then(|()| audit::install().map_err(|error| format!("this kernel cannot audit: {error}"))) {
             Ok(listener) => {
                 send(control, &Report::Audited(policy.readable.clone()), Some(&listener)).map_err(told)?;
             }
-            Err(error) => {
-                mode = SandboxMode::Enforce;
-                send(control, &Report::Enforced(error.to_string()), None).map_err(told)?;
+            Err(reason) => {
+                sandbox = SandboxMode::Enforce;
+                send(control, &Report::Enforced(reason), None).map_err(told)?;
             }
         }
     }
-    let reads = match mode {
+    let null = open_null()?;
+    let reads = match sandbox {
         SandboxMode::Enforce => restrict_nursery(&policy)?,
         SandboxMode::Audit => Reads::Unrestricted,
     };
-    if mode == SandboxMode::Enforce {
-        if python.is_none() {
-            python = resolve::python(&prepared).map(start).transpose()?;
-        }
+    // One engine is all there will be, so that no process needs to be forked for it.
+    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
+    let mut python = python.map(start).transpose()?;
+    if sandbox == SandboxMode::Enforce {
         confine_nursery_calls()?;
     }
     let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
@@ -426,8 +425,10 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     let loaded = resolve::load(&pipeline.name, prepared, described);
     audit::enter(Phase::Own);
     fault::warm_up();
-    let null = open_null()?;
-    Ok((Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks }, mode))
+    let ground = Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks };
+    let connected = ground.connect(std::io::stderr().as_fd());
+    connected.map_err(|error| Failure::System("connecting to Python", error))?;
+    Ok((ground, sandbox))
 }
 
 /// The engine's process: the sandbox, the work, and the exit code.

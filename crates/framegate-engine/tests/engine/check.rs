@@ -17,7 +17,6 @@ fn check(source: &str) -> (Vec<CheckLine>, bool) {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<CheckLine> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    println!("{lines:#?}");
     (lines, output.status.success())
 }
 
@@ -31,7 +30,7 @@ fn of<'a>(lines: &'a [CheckLine], name: &str) -> (CheckVerdict, &'a str) {
 fn expect(source: &str, name: &str, verdict: CheckVerdict, words: &[&str]) {
     let (lines, is_sound) = check(source);
     let (found, text) = of(&lines, name);
-    assert!(found == verdict && words.iter().all(|word| text.contains(word)), "{name}: {found:?} {text}");
+    assert!(found == verdict && words.iter().all(|word| text.contains(word)), "{name}: {found:?} {text}: {lines:#?}");
     assert_eq!(is_sound, lines.iter().all(|line| line.verdict != CheckVerdict::Fail));
     assert!(verdict != CheckVerdict::Fail || !is_sound);
 }
@@ -44,7 +43,7 @@ fn a_processor_that_keeps_the_rules_passes() {
                 sum += frame->planes[0].data[y * frame->planes[0].stride_bytes + x]; \
         return fg_data_printf(out, \"%llu\", (unsigned long long)sum);";
     let (lines, is_sound) = check(&level_1("", read_all));
-    assert!(is_sound);
+    assert!(is_sound, "{lines:#?}");
     assert!(lines.iter().all(|line| line.verdict == CheckVerdict::Ok), "{lines:?}");
     let names: Vec<_> = lines.iter().map(|line| line.name.as_str()).collect();
     assert_eq!(names, ["load", "instances", "frames", "parameters", "messages", "state", "memory", "time", "sandbox"]);

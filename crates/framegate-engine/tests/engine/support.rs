@@ -163,6 +163,8 @@ impl Nursery {
         let process = Command::new(env!("CARGO_BIN_EXE_framegate-engine"))
             .args(["nursery", "--pipeline", &pipeline])
             .args(arguments)
+            // Not the user's.
+            .env("FRAMEGATE_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
             .stdin(Stdio::from(theirs))
             .spawn()
             .unwrap();

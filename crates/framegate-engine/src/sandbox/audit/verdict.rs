@@ -51,12 +51,13 @@ pub(super) fn verdict(program: &BpfProgram, call: &libc::seccomp_data) -> Verdic
 
 /// The 32 bits at `offset` of the kernel's `seccomp_data`, on a little-endian machine.
 fn word(call: &libc::seccomp_data, offset: u32) -> Option<u32> {
+    #[expect(clippy::cast_possible_truncation, reason = "one half of it is meant")]
     let half = |value: u64, at: u32| if at == 0 { value as u32 } else { (value >> 32) as u32 };
     match offset {
         0 => Some(call.nr.cast_unsigned()),
         4 => Some(call.arch),
         8 | 12 => Some(half(call.instruction_pointer, offset - 8)),
-        16..64 if offset % 4 == 0 => {
+        16..64 if offset.is_multiple_of(4) => {
             let argument = call.args.get(((offset - 16) / 8) as usize)?;
             Some(half(*argument, (offset - 16) % 8))
         }

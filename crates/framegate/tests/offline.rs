@@ -1,0 +1,153 @@
+//! `framegate run` and `framegate check` as their users meet them.
+//!
+//! Needs `framegate-engine` beside `framegate` (build the whole workspace) and a C compiler.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BRIGHTNESS: &str = "#include <framegate.h>\n\
+    static int32_t process(const fg_frame *frame, const fg_out *out) {\n\
+        return fg_data_printf(out, \"[%d,%u]\", frame->planes[0].data[0], frame->width);\n\
+    }\n\
+    FG_PROCESSOR(\"first\", \"1.0.0\", \"Says the first byte.\", process)\n";
+
+/// A folder with a clip and processors, which goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let made = Command::new(Path::new(env!("CARGO_BIN_EXE_framegate")).with_file_name("framegate-engine"))
+            .args(["clip", "--frames", "20", "--size", "160x120", "--output"])
+            .arg(path.join("clip.ivf"))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        Self(path)
+    }
+
+    fn library(&self, name: &str, source: &str) {
+        let file = self.0.join(format!("{name}.c"));
+        std::fs::write(&file, source).unwrap();
+        let header = concat!(env!("CARGO_MANIFEST_DIR"), "/../framegate-abi/include");
+        let compiler = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-I", header, "-o"])
+            .arg(file.with_extension("so"))
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_framegate"));
+        command.args(arguments).current_dir(&self.0).env("FRAMEGATE_CACHE", self.0.join("cache")).stdin(Stdio::null());
+        command
+    }
+
+    fn framegate(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_clip_gives_a_line_a_frame_and_the_same_ones_each_time() {
+    let folder = Folder::new("lines");
+    folder.library("first", BRIGHTNESS);
+    let output = folder.framegate(&["run", "clip.ivf", "-p", "first.so"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 20);
+    for (number, line) in (0_u64..).zip(&lines) {
+        assert_eq!(
+            (&line["v"], &line["seq"], &line["rtp"]),
+            (&1.into(), &(number + 1).into(), &(number * 3000).into())
+        );
+        assert_eq!((&line["processor"], &line["status"]), (&"first".into(), &"ok".into()));
+        assert_eq!((&line["data"][1], &line["counts"]["received"]), (&160.into(), &(number + 1).into()));
+    }
+    assert!(text(&output.stderr).contains("20 frames: 20 ok, 0 errors; "), "{}", text(&output.stderr));
+    for arguments in [&["--sandbox", "enforce"][..], &["--video", "seen.mp4"]] {
+        let again = folder.framegate(&[&["run", "clip.ivf", "-p", "first.so"], arguments].concat());
+        assert_eq!(text(&again.stdout), text(&output.stdout), "{arguments:?}");
+    }
+    let seen = folder.framegate(&["run", "seen.mp4", "-p", "first.so", "--timing"]);
+    let first: Value = serde_json::from_str(text(&seen.stdout).lines().next().unwrap()).unwrap();
+    assert!(first["timing"]["total"].is_u64() && text(&seen.stdout).lines().count() == 20);
+    // A chain, from standard input.
+    let mut piped = folder.command(&["run", "-", "-p", "first.so | first.so"]);
+    let mut child = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let clip = std::fs::read(folder.0.join("clip.ivf")).unwrap();
+    child.stdin.take().unwrap().write_all(&clip).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let last: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!((&last["processor"], &last["seq"]), (&"first+first-2".into(), &20.into()));
+    assert_eq!(last["data"]["first"], last["data"]["first-2"]);
+}
+
+#[test]
+fn who_stops_reading_stops_the_run() {
+    let folder = Folder::new("head");
+    folder.library("first", BRIGHTNESS);
+    let mut child = folder.command(&["run", "clip.ivf", "-p", "first.so"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"v\":1,"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn mistakes_say_what_is_wrong_and_have_their_exit_codes() {
+    let folder = Folder::new("mistakes");
+    folder.library("first", BRIGHTNESS);
+    folder.library("dies", &BRIGHTNESS.replace("return fg", "if (frame->seq == 3) __builtin_trap(); return fg"));
+    std::fs::write(folder.0.join("text.txt"), "no video ".repeat(400)).unwrap();
+    for (arguments, code, expected) in [
+        (&["run", "missing.mp4", "-p", "first.so"][..], 2, "missing.mp4: No such file"),
+        (&["run", "text.txt", "-p", "first.so"], 2, "no video and no image"),
+        (&["run", "clip.ivf", "-p", "missing.so"], 2, "missing.so"),
+        (&["run", "clip.ivf", "-p", "first.so", "--set", "x=1"], 2, "no parameter x"),
+        (&["run", "clip.ivf", "-p", "first.so", "--video", "x.gif"], 2, "neither .mp4 nor .webm"),
+        (&["run", "clip.ivf"], 2, "--processor"),
+        (&["run", "clip.ivf", "-p", "dies.so"], 1, "frame 3: ended by SIGILL in the processor, function process"),
+    ] {
+        let output = folder.framegate(arguments);
+        let said = text(&output.stderr);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    }
+    assert_eq!(text(&folder.framegate(&["run", "clip.ivf", "-p", "dies.so"]).stdout).lines().count(), 2);
+}
+
+#[test]
+fn a_check_is_a_table_or_json() {
+    let folder = Folder::new("check");
+    folder.library("first", BRIGHTNESS);
+    folder.library("writes", &BRIGHTNESS.replace("return fg", "frame->planes[0].data[0] = 7; return fg"));
+    let output = folder.framegate(&["check", "first.so"]);
+    let table = text(&output.stdout);
+    assert!(output.status.success() && table.ends_with("\nIt keeps the rules.\n"), "{table}");
+    assert!(table.contains("✓ frames      1000 frames of changing sizes"), "{table}");
+    let output = folder.framegate(&["check", "writes.so", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let frames = lines.as_array().unwrap().iter().find(|line| line["name"] == "frames").unwrap();
+    assert_eq!(frames["verdict"], "fail");
+    assert!(frames["text"].as_str().unwrap().contains("writes into its input without FG_WANT_WRITABLE"), "{frames}");
+}
