@@ -196,7 +196,7 @@ const COUNTER: &str = "
 fn classes_keep_state_take_messages_and_know_their_parameters_at_the_start() {
     let mut python = Python::of(COUNTER);
     let param = NamedValue { processor: 0, id: "step".into(), json: "10".into() };
-    let mut engine = python.nursery.fork_with(1, &[param.clone()], &[]);
+    let mut engine = python.nursery.fork_with(1, std::slice::from_ref(&param), &[]);
     let units = clip(64, 48, 3);
     let (_, data) = engine.process(1, &units[0]);
     assert_eq!(data, "{\"count\":10,\"size\":[64,48],\"first\":10,\"stream\":\"test\"}");
