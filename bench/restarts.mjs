@@ -4,7 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { holdings, killNow, percentiles, quiet, sessionsOf, settled, spread, told, verdict } from './chaos.mjs';
 
 const RESTARTS = Number(process.env.FRAMEGATE_RESTARTS ?? 10_000);
-const SESSIONS = 10;
+const SESSIONS = 20;
 const ROUND_SECONDS = 60;
 const POLL_MS = 4;
 const STUCK_SECONDS = 30;
@@ -33,9 +33,9 @@ async function round(server, running, tally) {
   const seats = new Map();
   while (!over) {
     const now = performance.now();
-    for (const { id, engine_pid: pid, counts } of await sessionsOf(server)) {
-      const seat = seats.get(id) ?? { killed: undefined, ok: 0 };
-      seats.set(id, seat);
+    for (const { stream, engine_pid: pid, counts } of await sessionsOf(server)) {
+      const seat = seats.get(stream) ?? { killed: undefined, ok: 0 };
+      seats.set(stream, seat);
       if (!pid) continue;
       if (seat.at !== undefined && pid !== seat.killed) {
         tally.restart_ms.push(now - seat.at);
@@ -53,9 +53,9 @@ async function round(server, running, tally) {
   return done;
 }
 
-/** Ten sessions whose engines are killed as soon as each has given a result. */
+/** Twenty sessions whose engines are killed as soon as each has given a result. */
 export async function restarts({ server, load, clips }) {
-  const sends = [`${server.base}/whip/framecode`, '--clip', clips.small, '-n', SESSIONS, '--warm-up', 0, '--accept-skips'];
+  const sends = [`${server.base}/whip/readall`, '--clip', clips.small, '-n', SESSIONS, '--warm-up', 0, '--accept-skips'];
   await load([...sends, '-s', 5]);
   await quiet(server, 1);
   const [nursery] = nurseries(server);

@@ -11,6 +11,17 @@ step() {
     printf '== %s s\n' "$((SECONDS - begin))"
 }
 
+# For Rust tests of Python processors, for the package's own tests and types.
+python_environment() {
+    [ -x "$target/venv-python/bin/python" ] || /usr/bin/python3 -m venv "$target/venv-python"
+    "$target/venv-python/bin/pip" install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+}
+
+python_tests() {
+    "$target/venv-python/bin/python" -m mypy --strict sdk/python/framegate &&
+        "$target/venv-python/bin/python" -m unittest discover -s tests/python -v
+}
+
 rust_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --workspace --locked --no-fail-fast && cargo test --workspace --locked --doc
@@ -37,7 +48,10 @@ step cargo clippy --workspace --all-targets --locked -- -D warnings
 # The programs first: tests start them as a user does, side by side.
 step cargo build --workspace --locked
 step make --no-print-directory processors test-processors
+step python_environment
+step python_tests
 step rust_tests
+step cargo test --quiet --locked --manifest-path examples/rust/motion-heatmap/Cargo.toml
 step npm ci --prefix tests/browser --no-audit --no-fund
 step npm test --prefix tests/browser
 step interop_tests

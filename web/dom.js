@@ -22,6 +22,9 @@ export function say(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
+/** A sentence in which what stands between backticks is code. @param {string} text @returns {(Node | string)[]} */
+export const prose = (text) => text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? make('code', '', part) : part));
+
 /** @param {number} us */
 export function duration(us) {
   if (us < 1000) return `${Math.round(us)} µs`;

@@ -1,7 +1,7 @@
 // @ts-check
 // The list of pipelines to choose from, and what there is to know about the chosen one.
 
-import { $, duration, list, make, say } from './dom.js';
+import { $, duration, list, make, prose, say } from './dom.js';
 
 /**
  * @typedef {import('../sdk/framegate.js').Param} Param
@@ -174,5 +174,5 @@ function failure(error) {
   const block = make('pre', 'result', more.join('\n'));
   block.tabIndex = 0;
   block.setAttribute('aria-label', 'What was said');
-  return [make('p', '', reason), ...more.length ? [block] : []];
+  return [make('p', '', ...prose(reason)), ...more.length ? [block] : []];
 }

@@ -67,7 +67,7 @@ async function watch(page) {
       pairs.push({ picture, box: box.map((part) => part / PARTS), png });
     }
     return pairs.length >= SAMPLES;
-  }, 90_000);
+  }, 180_000);
   await cdp.send('Page.stopScreencast');
   return pairs;
 }

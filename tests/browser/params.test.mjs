@@ -13,7 +13,9 @@ before(async () => {
   camera = clip('params.mjpeg', '--frames', 300, '--no-numbers');
   const broken = join(work, 'broken.so');
   writeFileSync(broken, 'no library');
-  const processors = [compile('testdata/processors/params.c', 'params'), broken];
+  const wrong = join(work, 'wrong.c');
+  writeFileSync(wrong, 'int first = nothing;\nint second = ;\n');
+  const processors = [compile('testdata/processors/params.c', 'params'), broken, wrong];
   [server, chrome] = await Promise.all([serve({ processors }), launch({ camera })]);
 });
 after(() => Promise.all([chrome?.close(), server?.stop()]));
@@ -256,6 +258,16 @@ test('the list says what a pipeline is and costs, and why one does not load', as
   await until('the reason', async () => /broken\.so/.test(await page.locator('#broken').innerText()));
   assert.match(await page.locator('.pipe').filter({ has: page.locator('input[value=broken]') }).textContent(), /does not load/);
   await screenshot(page, 'broken');
+  await page.close();
+});
+
+test('what the compiler said of a source is shown line by line', async () => {
+  const page = await open(chrome, `${server.base}/?pipeline=wrong&source=pattern&autostart=1`);
+  const said = page.locator('#broken pre');
+  await until('the words of the compiler', () => said.isVisible());
+  assert.match(await said.textContent(), /wrong\.c:1:\d+: error: .*nothing.*\n.*wrong\.c:2:\d+: error: /);
+  assert.match(await page.locator('#broken p').textContent(), /wrong\.c does not compile/);
+  await screenshot(page, 'compile-error');
   await page.close();
 });
 

@@ -599,7 +599,7 @@ class Processor {
     // A parameter has a new value; what it throws refuses the value, and the one before stays.
     virtual void changed(const Setting &setting) { static_cast<void>(setting); }
 
-    // Override both to let a new process go on where one that died stopped. save is called about once a second, for at
+    // Override both, in public, to let a new process go on where one that died stopped. save is called about once a second, for at
     // most 256 KiB; empty: nothing to keep. load gets what save of format `version` wrote; what it throws refuses it.
     virtual Bytes save() { return {}; }
     virtual void load(std::uint32_t version, const Bytes &bytes) {
@@ -609,7 +609,7 @@ class Processor {
     // Of the format that save writes.
     virtual std::uint32_t state_version() const { return 1; }
 
-    // Override to get messages of the page, JSON of at most 16 KiB; what it throws refuses the message.
+    // Override, in public, to get messages of the page, JSON of at most 16 KiB; what it throws refuses the message.
     virtual void receive(std::string_view json) { static_cast<void>(json); }
 
     // framegate's side; not yet in the constructor, which may take it as its argument.
@@ -645,21 +645,33 @@ template <class Call, class Tell> std::int32_t guarded(Call &&call, Tell &&tell)
     return FG_ERROR;
 }
 
+// Whether a class, or one between it and Processor, overrides save and receive. A function that only has the name does
+// not count.
+template <class C> constexpr bool overrides(Bytes (C::*)()) { return !std::is_same_v<C, Processor>; }
+template <class C> constexpr bool overrides(void (C::*)(std::string_view)) { return !std::is_same_v<C, Processor>; }
+template <class T> constexpr auto saves(std::nullptr_t) -> decltype(overrides(&T::save)) { return overrides(&T::save); }
+template <class T> constexpr bool saves(const void *) { return false; }
+template <class T> constexpr auto receives(std::nullptr_t) -> decltype(overrides(&T::receive)) {
+    return overrides(&T::receive);
+}
+template <class T> constexpr bool receives(const void *) { return false; }
+
 // One object of the author's class behind the C interface.
 template <class T> struct Instance {
     static_assert(std::is_base_of_v<Processor, T>, "FRAMEGATE_PROCESSOR takes a class derived from fg::Processor");
     static_assert(!std::is_abstract_v<T>,
                   "the processor is abstract: it needs `void process(fg::Frame &, fg::Result &) override`");
 
-    static constexpr bool has_state = !std::is_same_v<decltype(&T::save), Bytes (Processor::*)()>;
-    static constexpr bool has_messages = !std::is_same_v<decltype(&T::receive), void (Processor::*)(std::string_view)>;
+    static constexpr bool has_state = saves<T>(nullptr);
+    static constexpr bool has_messages = receives<T>(nullptr);
 
     fg_processor table{};
     fg_params params{};
     fg_state state{};
     fg_message message{};
     std::vector<fg_param> described;
-    std::unique_ptr<T> processor;
+    // By its base: functions of the author's that only have the same names are not meant.
+    std::unique_ptr<Processor> processor;
     Host host;
     Bytes saved;
 
@@ -685,7 +697,7 @@ template <class T> struct Instance {
         message.receive = receive;
     }
 
-    static std::unique_ptr<T> make(const Host &host) {
+    static std::unique_ptr<Processor> make(const Host &host) {
         if constexpr (std::is_constructible_v<T, const Host &>) return std::make_unique<T>(host);
         else return std::make_unique<T>();
     }

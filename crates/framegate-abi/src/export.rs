@@ -210,7 +210,7 @@ pub trait Processor: Send + Sized + 'static {
     ///
     /// # Errors
     /// A text for people: the value is refused, and the one before put back.
-    fn changed(&mut self, id: &str) -> Result<(), String> {
+    fn setting_changed(&mut self, id: &str) -> Result<(), String> {
         let _ = id;
         Ok(())
     }

@@ -102,7 +102,7 @@ impl Processor for Kit {
         }
     }
 
-    fn changed(&mut self, id: &str) -> Result<(), String> {
+    fn setting_changed(&mut self, id: &str) -> Result<(), String> {
         if id == "count" && self.settings.count == 7 { Err("not 7".to_owned()) } else { Ok(()) }
     }
 

@@ -11,7 +11,7 @@ pub(crate) mod remote;
 
 use std::{
     cell::{Cell, RefCell},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -51,8 +51,10 @@ pub(crate) struct Bridge {
     members: RefCell<Vec<(u32, String)>>,
     /// The first way it was found to be gone.
     end: RefCell<Option<String>>,
-    /// Number of the processor that is being asked.
-    asked: Cell<usize>,
+    /// Whether the last look found nothing.
+    is_drained: Cell<bool>,
+    /// Whether the socket has said that its other end left something unread.
+    is_reset: Cell<bool>,
 }
 
 /// What the watcher of the other end says of its death.
@@ -74,7 +76,8 @@ impl Bridge {
             packet: RefCell::new(vec![0; PACKET_BYTES_MAX].into_boxed_slice()),
             members: RefCell::default(),
             end: RefCell::default(),
-            asked: Cell::default(),
+            is_drained: Cell::default(),
+            is_reset: Cell::default(),
         };
         (bridge, frames)
     }
@@ -82,6 +85,11 @@ impl Bridge {
     /// Address where the frames' memory is mapped here.
     pub(crate) fn base(&self) -> usize {
         self.base
+    }
+
+    /// The socket, to wait for what comes unasked.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// How the other end went, once it has.
@@ -99,11 +107,10 @@ impl Bridge {
     }
 
     /// Asks, and waits for the answer. Whoever waits for too long is ended by the gateway.
-    fn ask(&self, number: usize, request: &[u8]) -> Result<Answer, Gone> {
+    fn ask(&self, request: &[u8]) -> Result<Answer, Gone> {
         if self.end.borrow().is_some() {
             return Err(Gone);
         }
-        self.asked.set(number);
         loop {
             match send(&self.socket, request, SendFlags::NOSIGNAL) {
                 Ok(_) => break,
@@ -117,27 +124,53 @@ impl Bridge {
 
     /// Waits for an answer, and passes on what comes before it.
     fn hear(&self) -> Result<Answer, Gone> {
-        let mut packet = self.packet.borrow_mut();
         loop {
-            let length = match recv(&self.socket, &mut packet[..], RecvFlags::empty()) {
-                Ok((0, _)) => return Err(self.gone(None)),
-                Ok((length, _)) => length,
-                Err(Errno::INTR) => continue,
-                Err(_) => return Err(self.gone(None)),
-            };
-            let Some(reply) = Reply::parse(&packet[..length]) else {
-                return Err(self.gone(Some("sent what is no answer".to_owned())));
-            };
-            let Ok((first, second)) = self.bodies(&reply, &packet[REPLY_BYTES..length]) else {
-                return Err(self.gone(Some("left the area of its answers unreadable".to_owned())));
-            };
-            match reply.tell {
-                Tell::Log => self.log(&reply, &first),
-                Tell::Send => self.send(&reply, &first),
-                Tell::Died => return Err(self.gone(serde_json::from_slice::<Death>(&first).ok().map(describe))),
-                _ => return Ok(Answer { reply, first, second }),
+            if let Some(answer) = self.receive(RecvFlags::empty())? {
+                return Ok(answer);
             }
         }
+    }
+
+    /// Passes on what has come unasked. The socket is readable whenever there is something.
+    pub(crate) fn attend(&self) {
+        while self.end.borrow().is_none() {
+            match self.receive(RecvFlags::DONTWAIT) {
+                Ok(Some(_)) => drop(self.gone(Some("answered what nobody had asked".to_owned()))),
+                Ok(None) if !self.is_drained.get() => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Receives one packet; `None` when it was no answer, or when there is none and it shall not wait.
+    fn receive(&self, flags: RecvFlags) -> Result<Option<Answer>, Gone> {
+        let mut packet = self.packet.borrow_mut();
+        self.is_drained.set(false);
+        let length = match recv(&self.socket, &mut packet[..], flags) {
+            Ok((0, _)) => return Err(self.gone(None)),
+            Ok((length, _)) => length,
+            Err(Errno::INTR) => return Ok(None),
+            Err(Errno::AGAIN) => {
+                self.is_drained.set(true);
+                return Ok(None);
+            }
+            // It had not read all that was asked: this is said once, and then what it said before.
+            Err(Errno::CONNRESET) if !self.is_reset.replace(true) => return Ok(None),
+            Err(_) => return Err(self.gone(None)),
+        };
+        let Some(reply) = Reply::parse(&packet[..length]) else {
+            return Err(self.gone(Some("sent what is no answer".to_owned())));
+        };
+        let Ok((first, second)) = self.bodies(&reply, &packet[REPLY_BYTES..length]) else {
+            return Err(self.gone(Some("left the area of its answers unreadable".to_owned())));
+        };
+        match reply.tell {
+            Tell::Log => self.log(&reply, &first),
+            Tell::Send => self.send(&reply, &first),
+            Tell::Died => return Err(self.gone(serde_json::from_slice::<Death>(&first).ok().map(describe))),
+            _ => return Ok(Some(Answer { reply, first, second })),
+        }
+        Ok(None)
     }
 
     /// After a failed request: reads on to the end.

@@ -1,35 +1,40 @@
 //! Hot path: the processors of a pipeline, one after the other on one picture.
 //!
-//! The first processor's want decides size and format; each gets the frame as the one before left it. With one
+//! The first processor's want decides size and format; each gets the frame as the one before left it. One that wants
+//! another size or format gets a copy of its own, which it may not change. With one
 //! processor nothing is allocated per frame but what the result holds.
 
 mod frame;
 mod guard;
 mod memory;
 mod opening;
+mod plan;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, rc::Rc, sync::Arc};
 
 use framegate_abi as abi;
 use framegate_codec::{Converter, Image, Layout, Picture};
 use framegate_wire::{
     Detection, FaultStage, LogLevel, NamedValue, ParamValue, PictureSize, ProcessorInfo, RefusedValue, SavedState,
     Status, Want,
-    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, RESULT_DATA_BYTES_MAX},
+    limits::{DETECTIONS_MAX, MESSAGE_BYTES_MAX, PARAMS_MAX, RESULT_DATA_BYTES_MAX},
 };
 use serde::de::IgnoredAny;
 
 use crate::{
+    bridge::Bridge,
     clock::{now_ns, us_between},
     instance::{Instance, Refusal, Said, Wanted},
     intake::Call,
     nursery::fault::enter,
     outbox::Outbox,
     params,
+    pool::Slot,
 };
 pub(crate) use guard::{FrameMemory, GUARD_BYTES};
 use memory::Memory;
 pub(crate) use opening::{ChainError, Opening};
+use plan::Plan;
 
 /// The instances of one engine.
 #[derive(Debug)]
@@ -41,8 +46,12 @@ pub(crate) struct Chain {
     wanted: Result<Wanted, String>,
     converter: Converter,
     memory: Memory,
+    /// For the pictures that come now.
+    plan: Option<Plan>,
     /// Whether each frame has memory of its own that faults when it is used against the rules: in `check`.
     is_guarded: bool,
+    /// To the process of those processors that run in another one.
+    bridge: Option<Rc<Bridge>>,
     /// The last frame's data.
     data: Vec<u8>,
 }
@@ -129,6 +138,7 @@ impl Chain {
         }
         if is_news {
             self.wanted = opening::joint_want(&self.members);
+            self.plan = None;
         }
         is_news
     }
@@ -147,24 +157,28 @@ impl Chain {
         self.data.clear();
         let wanted = self.wanted.as_ref().map_err(|conflict| StageError::Want(conflict.clone()))?;
         let is_writable = wanted.writable;
-        let layout = Layout::for_want(picture.size, &wanted.want)
-            .map_err(|error| StageError::Want(format!("the size the processor wants is impossible: {error}")))?;
-        let slot = self.memory.place(&layout, if self.is_guarded { GUARD_BYTES } else { 0 })?;
-        self.converter.convert(picture, &layout, slot.bytes()).map_err(|_| StageError::Convert)?;
-        if self.is_guarded {
-            guard::announce(slot, &self.outbox, is_writable).map_err(|_| StageError::Memory)?;
+        if self.plan.as_ref().is_none_or(|plan| !plan.fits(picture.size)) {
+            self.plan = Some(Plan::new(&wanted.want, &self.members, picture.size)?);
         }
-        let frame = frame::frame(call, &layout, picture, slot.bytes());
+        let Some(plan) = &self.plan else { return Err(StageError::Memory) };
+        // Its other process has the right it needs: what this one may do with the memory changes nothing there.
+        let is_sealed = !is_writable && !self.memory.is_shared();
+        let slot = self.memory.place(plan.total_bytes, if self.is_guarded { GUARD_BYTES } else { 0 })?;
+        plan.convert(picture, &mut self.converter, slot)?;
+        if self.is_guarded {
+            guard::announce(slot, &self.outbox, is_sealed).map_err(|_| StageError::Memory)?;
+        }
         let process_ns = now_ns();
-        enter(FaultStage::Process);
-        let (members, data) = (&mut self.members, &mut self.data);
-        let mut done = match members.as_mut_slice() {
-            [only] => only.alone(frame, &layout, picture, is_image_wanted, data),
-            members => one_by_one(members, frame, &layout, picture, is_image_wanted, data, process_ns),
+        let mut turn = Turn { call, plan, picture, is_image_wanted, converter: &mut self.converter, slot };
+        let data = &mut self.data;
+        let mut done = match self.members.as_mut_slice() {
+            [only] => only.alone(&mut turn, data)?,
+            members => one_by_one(members, &mut turn, data, process_ns)?,
         };
         done.process_ns = process_ns;
         if is_image_wanted && is_writable && done.image.is_none() {
-            done.image = Image::of_bytes(layout, slot.bytes(), picture.matrix, picture.range);
+            let plan::Frame { layout, offset, .. } = plan.shared;
+            done.image = Image::of_bytes(layout, &slot.bytes()[offset..], picture.matrix, picture.range);
         }
         if self.is_guarded {
             self.memory.retire()?;
@@ -174,18 +188,17 @@ impl Chain {
 
     /// From now on gives each frame memory of its own: read-only unless the processors write, walled off, and gone when
     /// they have returned. The outbox is told where it lies before they are called.
-    ///
-    /// Frames that other processes see are left as they are: those map them themselves.
     pub(crate) fn guard(&mut self) {
-        self.is_guarded = self.memory.is_own();
+        self.is_guarded = true;
     }
 
     /// Sets parameters: which values are in force of those that were asked for, and which were refused.
     pub(crate) fn set_params(&mut self, values: &[NamedValue]) -> (Vec<NamedValue>, Vec<RefusedValue>) {
         let (mut taken, mut refused) = (Vec::new(), Vec::new());
-        for value in values {
+        // What is above the limit never came from a gateway, and its answer would not fit.
+        for value in values.iter().take(PARAMS_MAX) {
             if let Err(text) = self.set_param(value) {
-                refused.push(RefusedValue { processor: value.processor, id: value.id.clone(), text });
+                refused.push(opening::refused_value(value.processor, &value.id, &text));
             }
             if let Some(present) = self.present_value(value)
                 && !taken.contains(&present)
@@ -270,6 +283,11 @@ impl Chain {
         }
     }
 
+    /// The bridge to another process, if processors run there.
+    pub(crate) fn bridge(&self) -> Option<&Bridge> {
+        self.bridge.as_deref()
+    }
+
     /// What happened to the process of a processor that runs in another one, once it has gone: the engine cannot go on.
     pub(crate) fn end(&self) -> Option<String> {
         let member = self.members.iter().find(|member| member.instance.end().is_some())?;
@@ -295,54 +313,59 @@ impl Member {
     }
 
     /// The only processor of its chain.
-    fn alone(
-        &mut self,
-        frame: abi::Frame,
-        layout: &Layout,
-        picture: &Picture<'_>,
-        is_image_wanted: bool,
-        data: &mut Vec<u8>,
-    ) -> Done {
-        let said = self.call(frame, layout, picture, is_image_wanted);
+    fn alone(&mut self, turn: &mut Turn<'_>, data: &mut Vec<u8>) -> Result<Done, StageError> {
+        let said = self.call(0, turn)?;
         let end_ns = now_ns();
         let Said { status, detections, data: new, image } = said;
         self.instance.reuse(std::mem::replace(data, new));
-        Done { status, detections, process_ns: end_ns, end_ns, processors_us: Vec::new(), image }
+        Ok(Done { status, detections, process_ns: end_ns, end_ns, processors_us: Vec::new(), image })
     }
 
-    /// Configures the processor if need be, and hands it the frame.
-    fn call(&mut self, mut frame: abi::Frame, layout: &Layout, picture: &Picture<'_>, is_image_wanted: bool) -> Said {
+    /// Configures the processor if need be, and hands it its frame.
+    fn call(&mut self, place: usize, turn: &mut Turn<'_>) -> Result<Said, StageError> {
+        enter(FaultStage::Convert);
+        turn.plan.convert_changed(place, turn.picture, turn.converter, turn.slot)?;
+        enter(FaultStage::Process);
+        let plan::Frame { layout, offset, .. } = turn.plan.frame(place);
+        let mut frame = frame::frame(turn.call, &layout, turn.picture, &mut turn.slot.bytes()[offset..]);
         if self.wanted.writable {
             frame.flags |= abi::FRAME_WRITABLE;
         }
-        let configuration = (*layout, picture.size);
+        let configuration = (layout, turn.picture.size);
         if self.configured != Some(configuration) {
             // Also before the first frame: then the size is news as well.
             frame.flags |= abi::FRAME_SIZE_CHANGED;
             self.configured = None;
-            if let Err(refusal) = self.instance.configure(&frame::config(layout, picture)) {
-                return Said { status: refusal.into(), detections: Vec::new(), data: Vec::new(), image: None };
+            if let Err(refusal) = self.instance.configure(&frame::config(&layout, turn.picture)) {
+                return Ok(Said { status: refusal.into(), detections: Vec::new(), data: Vec::new(), image: None });
             }
             self.configured = Some(configuration);
         }
-        self.instance.process(&frame, is_image_wanted)
+        Ok(self.instance.process(&frame, turn.is_image_wanted))
     }
+}
+
+/// One picture on its way through a chain.
+struct Turn<'a> {
+    call: &'a Call,
+    plan: &'a Plan,
+    picture: &'a Picture<'a>,
+    is_image_wanted: bool,
+    converter: &'a mut Converter,
+    slot: &'a mut Slot,
 }
 
 /// Hands the frame to each of several processors, until one fails.
 fn one_by_one(
     members: &mut [Member],
-    frame: abi::Frame,
-    layout: &Layout,
-    picture: &Picture<'_>,
-    is_image_wanted: bool,
+    turn: &mut Turn<'_>,
     data: &mut Vec<u8>,
     mut start_ns: u64,
-) -> Done {
+) -> Result<Done, StageError> {
     let (mut status, mut image) = (Status::Ok, None);
     let (mut detections, mut processors_us) = (Vec::new(), Vec::with_capacity(members.len()));
-    for member in members {
-        let mut said = member.call(frame, layout, picture, is_image_wanted);
+    for (place, member) in members.iter_mut().enumerate() {
+        let mut said = member.call(place, turn)?;
         let end_ns = now_ns();
         processors_us.push(us_between(start_ns, end_ns));
         start_ns = end_ns;
@@ -373,7 +396,7 @@ fn one_by_one(
     if !data.is_empty() {
         data.push(b'}');
     }
-    Done { status, detections, process_ns: start_ns, end_ns: start_ns, processors_us, image }
+    Ok(Done { status, detections, process_ns: start_ns, end_ns: start_ns, processors_us, image })
 }
 
 /// Adds one processor's data to an object that is still open; `false` when it would grow too large.

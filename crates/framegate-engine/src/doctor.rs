@@ -22,6 +22,11 @@ pub(crate) struct DoctorArgs {
 #[derive(Debug, Serialize)]
 struct Report {
     checks: Vec<Check>,
+    /// Version of the kernel's Landlock; absent without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    landlock: Option<u32>,
+    /// Whether the kernel filters system calls.
+    seccomp: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +52,9 @@ pub(crate) fn run(arguments: &DoctorArgs) -> Result<()> {
         return Ok(confinement::rehearse()?);
     }
     let landlock = confinement::landlock_version();
-    let report = Report { checks: vec![codecs(), sandbox(landlock), paths(landlock), seccomp()] };
+    let has_seccomp = confinement::has_seccomp();
+    let checks = vec![codecs(), sandbox(landlock), paths(landlock), seccomp(has_seccomp)];
+    let report = Report { checks, landlock, seccomp: has_seccomp };
     let mut out = std::io::stdout().lock();
     if arguments.json {
         serde_json::to_writer(&mut out, &report)?;
@@ -113,8 +120,8 @@ fn paths(landlock: Option<u32>) -> Check {
     Check::bad("landlock", Level::Warn, "not in this kernel: reads are not restricted", remedy)
 }
 
-fn seccomp() -> Check {
-    if confinement::has_seccomp() {
+fn seccomp(is_there: bool) -> Check {
+    if is_there {
         return Check::ok("seccomp", "filters of system calls are available");
     }
     let remedy = "use a kernel with CONFIG_SECCOMP_FILTER";

@@ -107,7 +107,12 @@ fn serve(mut inbox: Inbox, outbox: &Arc<Outbox>, loaded: &Loaded) -> Result<(), 
     outbox.push(&FromEngine::Ready(engine.chain.infos()), &[])?;
     outbox.flush()?;
     let mut decoder = Decoder::new(Codec::Vp8)?;
-    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open && inbox.fill(Patience::Waits)? == Flow::Open {}
+    while engine.batch(&mut inbox, &mut decoder)? == Flow::Open {
+        engine.attend(&inbox)?;
+        if inbox.fill(Patience::Waits)? == Flow::Closed {
+            break;
+        }
+    }
     engine.close()
 }
 
@@ -282,6 +287,16 @@ impl Engine<'_> {
             self.busy(|engine| engine.snapshots.answer_processed(call.header.seq, image.as_ref(), engine.outbox))?;
         }
         self.follow_wants()
+    }
+
+    /// Passes on what processors in another process say between frames, until the gateway says something.
+    fn attend(&self, inbox: &Inbox) -> Result<(), EngineError> {
+        let Some(bridge) = self.chain.bridge() else { return Ok(()) };
+        while inbox.wait_beside(bridge.socket()) {
+            bridge.attend();
+            self.check_alive()?;
+        }
+        Ok(())
     }
 
     /// Ends the engine once a process it depends on has gone.

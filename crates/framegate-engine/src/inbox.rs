@@ -1,6 +1,9 @@
 //! The receiving half of the session's socket.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+};
 
 use framegate_wire::{Open, SavedState, ToEngine, WIRE_VERSION, frame::Reader};
 use rustix::{
@@ -64,6 +67,14 @@ impl Inbox {
                 return Ok(None);
             }
         }
+    }
+
+    /// Waits until something has arrived here or at `other`; `true` when it is there.
+    pub(crate) fn wait_beside(&self, other: BorrowedFd<'_>) -> bool {
+        let mut both = [PollFd::new(&self.socket, PollFlags::IN), PollFd::from_borrowed_fd(other, PollFlags::IN)];
+        // An error of `poll` shows again at the next `recv`.
+        let _ = poll(&mut both, None);
+        !both[1].revents().is_empty()
     }
 
     /// Reads everything that has arrived; if that is nothing, waits when it shall.

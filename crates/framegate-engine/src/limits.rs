@@ -1,7 +1,8 @@
 //! Limits of an engine and its nursery, each with its unit and reason.
 
 use framegate_wire::limits::{
-    HEADER_BYTES_MAX, NURSERY_PACKET_BYTES_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX, UNIT_BYTES_MAX,
+    HEADER_BYTES_MAX, NURSERY_PACKET_BYTES_MAX, PARAM_NAME_BYTES_MAX, PARAMS_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX,
+    UNIT_BYTES_MAX,
 };
 
 /// Age at which a unit is late when the gateway names none, in milliseconds.
@@ -28,6 +29,9 @@ pub const PARAM_TEXT_BYTES_DEFAULT: u32 = 256;
 /// What the processors of a pipeline may say of themselves and their parameters, in bytes, texts at their longest: it
 /// fits one packet of the nursery, and so the engine's first message.
 pub const INFOS_BYTES_MAX: usize = NURSERY_PACKET_BYTES_MAX - 1024;
+
+/// Longest reason for which one value of a parameter is refused, in bytes.
+pub const REFUSED_TEXT_BYTES_MAX: usize = 512;
 
 /// Time between two saves of the processors' states, in nanoseconds: what a crash may cost them.
 pub const STATE_NS: u64 = 1_000_000_000;
@@ -97,4 +101,7 @@ pub const FAULT_STACK_BYTES: usize = 64 << 10;
 const _: () = assert!(NAME_BYTES_MAX + VERSION_BYTES_MAX + DESCRIPTION_BYTES_MAX + 64 < NURSERY_PACKET_BYTES_MAX);
 const _: () = assert!(SNAPSHOT_BYTES_MAX <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(INFOS_BYTES_MAX < HEADER_BYTES_MAX);
+// An answer about as many values as there may be fits, whatever is in their texts: JSON at most doubles them.
+const _: () =
+    assert!(2 * INFOS_BYTES_MAX + PARAMS_MAX * (REFUSED_TEXT_BYTES_MAX + PARAM_NAME_BYTES_MAX + 16) < HEADER_BYTES_MAX);
 const _: () = assert!(4 * TEXT_BYTES_MAX < NURSERY_PACKET_BYTES_MAX);

@@ -49,7 +49,7 @@ pub(crate) fn takes(kind: &ParamKind) -> String {
             let names: Vec<_> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
             format!("one of {}", names.join(", "))
         }
-        ParamKind::Text { bytes_max } => format!("a text of at most {bytes_max} bytes"),
+        ParamKind::Text { bytes_max } => format!("a text of at most {bytes_max} bytes without control characters"),
         ParamKind::Color => "a colour such as \"#ff8000\"".to_owned(),
     }
 }
@@ -67,8 +67,9 @@ fn take(kind: &ParamKind, value: Value) -> Option<ParamValue> {
         }
         (ParamKind::Choice(choices), Value::String(text)) => choices.contains(&text).then_some(ParamValue::Text(text)),
         (ParamKind::Text { bytes_max }, Value::String(text)) => {
-            // The interface's texts end with 0 and cannot contain one.
-            (text.len() <= *bytes_max as usize && !text.contains('\0')).then_some(ParamValue::Text(text))
+            // The interface's texts end with 0, and JSON makes six bytes of most other control characters.
+            let is_plain = !text.chars().any(|character| character < ' ' && !matches!(character, '\n' | '\r' | '\t'));
+            (text.len() <= *bytes_max as usize && is_plain).then_some(ParamValue::Text(text))
         }
         (ParamKind::Color, Value::String(text)) => color(&text).map(ParamValue::Color),
         _ => None,

@@ -8,7 +8,9 @@ use std::{
     rc::Rc,
 };
 
-use framegate_wire::{Descriptor, PipelineSpec, ProcessorInfo, Source, limits::PROCESSORS_MAX};
+use framegate_wire::{
+    Descriptor, Isolation, PipelineSpec, ProcessorInfo, ProcessorSpec, Source, limits::PROCESSORS_MAX,
+};
 
 use crate::{
     bridge::link::Link,
@@ -26,9 +28,6 @@ pub(crate) enum ResolveError {
     /// None at all, or too many.
     #[error("pipeline `{pipeline}` has {count} processors; it takes 1 to {PROCESSORS_MAX}")]
     Count { pipeline: String, count: usize },
-    /// Nothing here runs it.
-    #[error("{0}: this framegate-engine cannot run it; shared libraries (.so), C, C++ and Python files it can")]
-    Unsupported(Source),
     /// A library cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -38,6 +37,12 @@ pub(crate) enum ResolveError {
     /// A pipeline of GStreamer's has parameters that are not its own.
     #[error("{0}: its parameter `pipeline` is its text already; give one of them")]
     GstTwice(Source),
+    /// Nothing of the pipeline can be shared.
+    #[error(
+        "pipeline `{0}`: isolation = \"shared\" puts Python processors into one process, and it has none; leave the line out: \
+         each stream then has a process forked from one that has loaded the libraries"
+    )]
+    NothingShared(String),
     /// Nothing runs Python.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
@@ -156,6 +161,10 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
     let count = pipeline.processors.len();
     if !(1..=PROCESSORS_MAX).contains(&count) {
         return Err(ResolveError::Count { pipeline: pipeline.name.clone(), count });
+    }
+    let is_python = |processor: &ProcessorSpec| matches!(processor.source, Source::Python { .. });
+    if pipeline.isolation == Isolation::Shared && !pipeline.processors.iter().any(is_python) {
+        return Err(ResolveError::NothingShared(pipeline.name.clone()));
     }
     let mut images: Vec<Rc<Image>> = Vec::new();
     let mut interpreter: Option<Rc<Interpreter>> = None;

@@ -228,7 +228,8 @@ pub enum Status {
     Ok,
     /// It failed or gave something invalid.
     Error {
-        /// Short word: `processor`, `exception`, `not_finite`, `bad_json`, `too_large`, `too_many`, `bad_text` or `bad_box`.
+        /// Short word: `processor`, `exception`, `not_finite`, `bad_json`, `too_large`, `too_many`, `bad_text`,
+        /// `bad_box` or `bad_image`.
         code: String,
         /// For people.
         text: String,

@@ -2,6 +2,7 @@
 
 mod engine;
 mod machine;
+mod sandbox;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -64,11 +65,11 @@ impl Check {
 ///
 /// Only what `serve` with the same options would need counts as a failure.
 pub(crate) fn run(arguments: &DoctorArgs) -> Result<ExitCode, Failure> {
-    let checks = checks(&arguments.serve);
+    let (checks, sandbox) = checks(&arguments.serve);
     let fit = checks.iter().all(|check| check.level != Level::Fail);
     let mut out = std::io::stdout().lock();
     let text = if arguments.json {
-        let body = serde_json::json!({ "ok": fit, "version": env!("CARGO_PKG_VERSION"), "checks": checks });
+        let body = serde_json::json!({ "ok": fit, "version": env!("CARGO_PKG_VERSION"), "checks": checks, "sandbox": sandbox });
         serde_json::to_string_pretty(&body).context("writing JSON")? + "\n"
     } else {
         let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -79,7 +80,8 @@ pub(crate) fn run(arguments: &DoctorArgs) -> Result<ExitCode, Failure> {
     if fit { Ok(ExitCode::SUCCESS) } else { Err(Failure::Unfit) }
 }
 
-fn checks(arguments: &ServeArgs) -> Vec<Check> {
+/// Everything that was found, and what is in force of the sandbox, if the engine program could say.
+fn checks(arguments: &ServeArgs) -> (Vec<Check>, Option<sandbox::Report>) {
     let mut checks = Vec::new();
     let config = match arguments.load() {
         Ok(setup) => {
@@ -100,11 +102,13 @@ fn checks(arguments: &ServeArgs) -> Vec<Check> {
     };
     checks.extend(machine::ports(&config));
     checks.push(machine::addresses());
-    checks.extend(engine::checks(&config));
+    let (engine, kernel) = engine::checks(&config);
+    checks.extend(engine);
+    checks.extend(kernel.iter().flat_map(|kernel| sandbox::checks(&config, *kernel)));
     checks.push(machine::receive_buffer());
     checks.push(machine::open_files(&config));
     checks.push(machine::compiler());
-    checks
+    (checks, kernel.map(|kernel| sandbox::report(&config, kernel)))
 }
 
 fn shown(check: &Check, colours: bool) -> String {

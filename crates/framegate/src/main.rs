@@ -9,8 +9,10 @@ mod failure;
 mod list;
 mod load;
 mod log;
+mod new;
 mod pipeline;
 mod run;
+mod sdk;
 mod serve;
 
 use std::io::Write as _;
@@ -47,6 +49,10 @@ enum Command {
     Run(run::RunArgs),
     /// Check whether a processor keeps the rules: memory, sizes, results, leaks, sandbox
     Check(check::CheckArgs),
+    /// Make a folder with a new processor, a test clip and what it gives
+    New(new::NewArgs),
+    /// Print the folder of headers, Python package and Rust crate for authors of processors
+    Sdk(sdk::SdkArgs),
     /// Say what is wrong with this machine, and how to mend it
     Doctor(doctor::DoctorArgs),
     /// Send synthetic sessions to a framegate and measure what comes back
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         Some(Command::List(options)) => list::run(&options),
         Some(Command::Check(options)) => check::run(&options),
         Some(Command::Run(options)) => run::run(&options),
+        Some(Command::New(options)) => new::run(&options),
+        Some(Command::Sdk(options)) => sdk::run(&options),
         Some(Command::Doctor(options)) => doctor::run(&options),
         Some(Command::Load(options)) => load::run(&options).map_err(Failure::from),
     };

@@ -67,6 +67,17 @@ impl Framegate {
         stream
     }
 
+    /// Waits until it is ready, and gives what it says then.
+    fn ready(&self) -> Value {
+        let begin = Instant::now();
+        loop {
+            let ready = self.get("/readyz");
+            if ready.status == 200 || begin.elapsed() > PATIENCE {
+                return ready.json();
+            }
+        }
+    }
+
     /// Ends it as a user does and gives its exit code.
     fn end(mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
@@ -137,23 +148,31 @@ fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 /// The example processor, compiled once.
 fn motion() -> &'static str {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    let library = LIBRARY.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("http-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let library = folder.join("motion.so");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O2", "-I"])
-            .arg(root.join("crates/framegate-abi/include"))
-            .arg(root.join("examples/c/motion.c"))
-            .arg("-o")
-            .arg(&library)
-            .status()
-            .unwrap();
-        assert!(compiled.success());
-        library
-    });
-    library.to_str().unwrap()
+    LIBRARY.get_or_init(|| compile("examples/c/motion.c")).to_str().unwrap()
+}
+
+/// One parameter of each kind, compiled once.
+fn params() -> &'static str {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| compile("testdata/processors/params.c")).to_str().unwrap()
+}
+
+/// A folder for what this process makes.
+fn folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("http-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Compiles a source of the repository to a library.
+fn compile(source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(source);
+    let library = folder().join(source.with_extension("so").file_name().unwrap());
+    let mut command = Command::new("cc");
+    command.args(["-shared", "-fPIC", "-O2", "-I"]);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../framegate-abi/include"));
+    assert!(command.arg(source).arg("-o").arg(&library).status().unwrap().success());
+    library
 }
 
 fn offer() -> String {
@@ -227,13 +246,7 @@ fn session_lives_from_offer_to_summary() {
     let framegate = Framegate::start(&["--listen", "0", "-p", motion()], &[]);
     assert!(framegate.welcome.contains("motion (default)"), "{}", framegate.welcome);
     let sdp = [("Content-Type", "application/sdp")];
-    let begin = Instant::now();
-    let ready = loop {
-        let ready = framegate.get("/readyz");
-        if ready.status == 200 || begin.elapsed() > PATIENCE {
-            break ready.json();
-        }
-    };
+    let ready = framegate.ready();
     assert_eq!(ready["processors"][0]["state"], "ready", "{ready}");
 
     let created = framegate.ask("POST /whip/motion?stream=door", &sdp, offer().as_bytes());
@@ -336,7 +349,7 @@ fn exit_codes_say_what_went_wrong() {
     check(&["serve", "--bogus"], &[], 2, "--bogus");
     check(&["--config", "missing.toml"], &[], 3, "missing.toml");
     check(&[], &[("FRAMEGATE_SERVER__LISTNE", "x")], 3, "did you mean `listen`?");
-    check(&["-p", "missing.so"], &[], 3, "-p missing.so");
+    check(&["-p", "missing.so"], &[], 3, "-p 'missing.so'");
     check(&["--listen", "0.0.0.0:0"], &[], 3, "not a loopback address");
     check(
         &["--listen", &port],
@@ -359,4 +372,64 @@ fn doctor_speaks_json() {
     assert_eq!(level("config"), Some(Value::from("ok")), "{report}");
     assert_eq!(level("engine"), Some(Value::from("ok")), "{report}");
     assert_eq!(report["ok"], output.status.success(), "{report}");
+}
+
+#[test]
+fn processors_are_listed_with_what_they_take_and_may() {
+    let framegate = Framegate::start(&["--listen", "0", "-p", params(), "-p", motion()], &[]);
+    framegate.ready();
+    let listed = framegate.get("/v1/processors").json();
+    let processor = &listed["processors"][0];
+    let about = ["pipeline", "name", "version", "language", "state", "isolation"].map(|key| processor[key].clone());
+    assert_eq!(about, ["params", "params", "1.2.0", "c", "ready", "process"].map(Value::from), "{listed}");
+    assert_eq!(processor["source"], params());
+    assert_eq!(processor["params"].as_array().map(Vec::len), Some(7));
+    assert_eq!(processor["want"]["format"], "bgr24");
+    assert_eq!((&processor["cost"], &processor["error"]), (&Value::Null, &Value::Null));
+    let sandbox = &processor["sandbox"];
+    assert_eq!((&sandbox["mode"], &sandbox["network"]), (&Value::from("enforce"), &Value::from(false)));
+    assert!(sandbox["reads"].is_string(), "{sandbox}");
+    assert_eq!(listed["processors"][1]["state"], "idle");
+    let grouped = framegate.get("/v1/pipelines").json();
+    assert_eq!((&grouped["pipelines"][0]["processors"][0], &grouped["default"]), (processor, &Value::from("params")));
+    framegate.get("/v1/streams/nobody/snapshot.jpg").is_problem(404, "FG-2006");
+    framegate.get("/v1/streams/No%20Name/snapshot.jpg").is_problem(404, "FG-2006");
+    framegate.get("/v1/streams/nobody/snapshot.jpg?view=all").is_problem(400, "FG-2009");
+    assert_eq!(framegate.end("-TERM"), Some(0));
+}
+
+#[test]
+fn a_processor_that_cannot_be_made_says_why() {
+    let config = folder().join("failing.toml");
+    let text = |count: u32| {
+        let library = params();
+        format!("[[pipelines]]\nname = \"p\"\nprocessor = \"{library}\"\nparams = {{ count = {count} }}\n")
+    };
+    std::fs::write(&config, text(99)).unwrap();
+    let config = config.to_str().unwrap();
+    let framegate = Framegate::start(&["--listen", "0", "--config", config], &[]);
+    let ready = framegate.ready();
+    assert_eq!((&ready["ready"], &ready["processors"][0]["state"]), (&Value::from(true), &Value::from("failed")));
+    let error = ready["processors"][0]["error"].as_str().unwrap();
+    assert!(error.contains("`count` is 99; it takes 1 to 10"), "{error}");
+    let offered = framegate.ask("POST /whip/p", &[("Content-Type", "application/sdp")], offer().as_bytes());
+    offered.is_problem(503, "FG-3001");
+    assert_eq!(framegate.end("-TERM"), Some(0));
+}
+
+#[test]
+fn list_tries_processors_out_without_a_server() {
+    let good = run(&["list", "processors", "--json", "-p", params()], &[]);
+    let listed: Value = serde_json::from_slice(&good.stdout).unwrap();
+    assert_eq!(good.status.code(), Some(0), "{listed}");
+    assert_eq!(listed["pipelines"][0]["processors"][0]["params"][1]["max"], 10, "{listed}");
+
+    let broken = compile("testdata/processors/wrong_abi.c");
+    let mixed = run(&["list", "processors", "-p", params(), "-p", broken.to_str().unwrap()], &[]);
+    let text = String::from_utf8(mixed.stdout).unwrap();
+    assert_eq!(mixed.status.code(), Some(1), "{text}");
+    assert!(text.contains("count (int 1 to 10) = 3"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("wrong_abi: ") && line.contains("interface")), "{text}");
+    let none = run(&["list", "processors"], &[]);
+    assert_eq!(none.status.code(), Some(0));
 }

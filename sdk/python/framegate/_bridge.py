@@ -100,10 +100,10 @@ class Session:
         try:
             handle(processor, bytes(self._packet[REQUEST.size : length]))
         except Refusal as refusal:
-            self._refuse(processor, refusal.code, refusal.text)
+            self._transmit(self._refusal(processor, refusal.code, refusal.text))
         except Exception as error:
             self._tracebacks.write(error, self._folder)
-            self._refuse(processor, "exception", _output.describe(error, self._folder))
+            self._transmit(self._refusal(processor, "exception", _output.describe(error, self._folder)))
 
     def close(self) -> None:
         """Lets go of everything, as after the engine's end."""
@@ -182,22 +182,24 @@ class Session:
         frame.writable, frame.resumed = is_writable, bool(flags & RESUMED)
         frame.size_changed, frame.image_wanted = bool(flags & SIZE_CHANGED), bool(flags & IMAGE_WANTED)
         del views
-        value = None
-        try:
-            value = self._instances[processor].process(frame)
-            said = encode(value, (width, height))
-            image = self._image(said, frame)
-        except Refusal as refusal:
-            self._refuse(processor, refusal.code, refusal.text)
-        except Exception as error:
-            self._tracebacks.write(error, self._folder)
-            self._refuse(processor, "exception", _output.describe(error, self._folder))
-        else:
-            del said.image
-            self._answer(RESULT, processor, said.detections, said.data, image, int(said.is_nothing))
-        del value, frame
+        answer = self._run(processor, frame, (width, height))
+        del frame
+        # Before the answer, so that the engine reads the warning with it.
         if sys.getrefcount(bases[0]) > references:
             self._warn_of_kept(processor)
+        self._transmit(answer)
+
+    def _run(self, processor: int, frame: Frame, size: tuple[int, int]) -> bytes:
+        """Runs the processor; the packet of what came of it."""
+        try:
+            said = encode(self._instances[processor].process(frame), size)
+            image = self._image(said, frame)
+        except Refusal as refusal:
+            return self._refusal(processor, refusal.code, refusal.text)
+        except Exception as error:
+            self._tracebacks.write(error, self._folder)
+            return self._refusal(processor, "exception", _output.describe(error, self._folder))
+        return self._packet_of(RESULT, processor, said.detections, said.data, image, int(said.is_nothing))
 
     def _bases(self, fields: tuple[int, ...]) -> tuple[Array, ...]:
         """Arrays over the planes of a request; remembered, because most frames look like the one before."""
@@ -229,6 +231,7 @@ class Session:
             return (IMAGE_NONE, 0, 0, 0, 0)
         if frame.writable and _is_same(image, frame.image):
             return (IMAGE_FRAME, 0, 0, 0, 0)
+        # That it gives pictures is said in any case.
         if not frame.image_wanted:
             return (IMAGE_AREA, 0, 0, 0, 0)
         height, width = image.shape[:2]
@@ -240,11 +243,14 @@ class Session:
         format = FORMATS[{1: "gray", 3: frame.format if frame.format in ("rgb", "bgr") else "bgr", 4: "bgra"}[channels]]
         return (IMAGE_AREA, format, width, height, stride)
 
-    def _refuse(self, processor: int, code: str, text: str) -> None:
+    def _refusal(self, processor: int, code: str, text: str) -> bytes:
         body = json.dumps({"code": code, "text": text[:1000]}, ensure_ascii=True).encode()
-        self._answer(REFUSED, processor, body)
+        return self._packet_of(REFUSED, processor, body)
 
-    def _answer(
+    def _answer(self, kind: int, processor: int, body: bytes = b"", extra: int = 0) -> None:
+        self._transmit(self._packet_of(kind, processor, body, extra=extra))
+
+    def _packet_of(
         self,
         kind: int,
         processor: int,
@@ -252,18 +258,17 @@ class Session:
         second: bytes = b"",
         image: tuple[int, ...] = (0, 0, 0, 0, 0),
         extra: int = 0,
-    ) -> None:
-        is_inline = len(first) + len(second) <= INLINE_BYTES_MAX
+    ) -> bytes:
+        """A reply, whose bodies go into the area when they are too long for a packet."""
+        length = len(first) + len(second)
+        is_inline = length <= INLINE_BYTES_MAX
+        if length > PICTURE_OFFSET:
+            return self._refusal(processor, "too_large", f"a result of {length} bytes, at most {PICTURE_OFFSET}")
         head = REPLY.pack(kind, processor, extra, is_inline, len(first), len(second), *image, 0)
         if is_inline:
-            self._transmit(head + first + second)
-            return
-        if len(first) + len(second) > PICTURE_OFFSET:
-            self._refuse(processor, "too_large", f"a result of {len(first) + len(second)} bytes, at most {PICTURE_OFFSET}")
-            return
-        self._area[: len(first)] = first
-        self._area[len(first) : len(first) + len(second)] = second
-        self._transmit(head)
+            return head + first + second
+        self._area[:length] = first + second
+        return head
 
     def _transmit(self, packet: bytes) -> None:
         try:

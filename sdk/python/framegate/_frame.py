@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -67,20 +65,13 @@ class Frame:
     #: Whether somebody looks at the picture that the processor returns.
     image_wanted: bool
 
-    def __init__(self, image: Array, planes: tuple[Array, ...], format: str, seq: int, **more: Any) -> None:
-        self.image = image
-        self.planes = planes
-        self.format = format
-        self.seq = seq
-        self.rtp = more.get("rtp", 0)
-        self.capture_us = more.get("capture_us")
-        self.dropped_before = more.get("dropped_before", 0)
-        self.clock = more.get("clock", 0.0)
-        self.deadline = more.get("deadline", 0.0)
-        self.writable = more.get("writable", False)
-        self.resumed = more.get("resumed", False)
-        self.size_changed = more.get("size_changed", False)
-        self.image_wanted = more.get("image_wanted", True)
+    def __init__(self, image: Array, planes: tuple[Array, ...], format: str, seq: int) -> None:
+        self.image, self.planes, self.format, self.seq = image, planes, format, seq
+        self.rtp = self.dropped_before = 0
+        self.capture_us = None
+        self.clock = self.deadline = 0.0
+        self.writable = self.resumed = self.size_changed = False
+        self.image_wanted = True
 
     @property
     def width(self) -> int:

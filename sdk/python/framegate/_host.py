@@ -123,7 +123,6 @@ class Host:
         self._children: dict[int, Child] = {}
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
-        self._number = 0
 
     def start(self) -> None:
         """Imports, or forks the process that does, and answers the nursery."""
@@ -190,7 +189,6 @@ class Host:
             os._exit(0)
         if len(descriptors) != DESCRIPTORS:
             raise OSError("an engine came without its descriptors")
-        self._number += 1
         bridge, frames, area, log = descriptors
         if self._plan.mode == "fork":
             child = self._fork(bridge, frames, area, log)
@@ -216,9 +214,10 @@ class Host:
         child = next(iter(self._children.values()))
         assert child.relay is not None
         try:
-            socket.send_fds(child.relay, [str(descriptors[0]).encode()], descriptors)
+            # Without waiting: one that hangs must not keep us from seeing that.
+            socket.send_fds(child.relay, [str(descriptors[0]).encode()], descriptors, socket.MSG_DONTWAIT)
         except OSError:
-            # It has just died: the engine is told so as soon as it is buried.
+            # It has just died, and the engine is told so as soon as it is buried; or it hangs, and will be killed.
             pass
         return child
 

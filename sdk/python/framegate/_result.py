@@ -17,6 +17,8 @@ DATA_BYTES_MAX = 48 << 10
 DETECTIONS_MAX = 256
 #: Most points of one detection: the interface's limit.
 KEYPOINTS_MAX = 64
+#: Beyond this a coordinate is surely in pixels and not a fraction of the picture.
+FRACTION_MAX = 4.0
 #: Depth at which a value is taken to contain itself.
 DEPTH_MAX = 64
 
@@ -46,6 +48,8 @@ class Box:
     track: int = 0
     #: Points as ``(x, y)`` or ``(x, y, score)``, in the box's unit; at most 64.
     keypoints: Sequence[Sequence[float]] = ()
+    #: Whether the keypoints, at least three, are the corners of its outline, in their order.
+    outline: bool = False
     #: ``"fraction"`` or ``"px"``.
     unit: str = "fraction"
 
@@ -123,7 +127,7 @@ def _why_not(value: Any, path: str, depth: int) -> Refusal | None:
 class Said:
     """A result in the form that crosses to the engine."""
 
-    #: JSON list of ``[label, score, x, y, w, h, track, [[x, y, score], …]]``, in fractions; empty: none.
+    #: JSON list of ``[label, score, x, y, w, h, track, [[x, y, score], …], is_outline]``, in fractions; empty: none.
     detections: bytes = b""
     #: JSON text; empty: none.
     data: bytes = b""
@@ -201,11 +205,15 @@ def _row(box: Box, size: tuple[int, int], unit: str) -> list[Any]:
     try:
         numbers = [box.x / width, box.y / height, box.w / width, box.h / height]
         row: list[Any] = [box.label, float(box.score), *map(float, numbers), int(box.track), _points(box, width, height)]
+        row.append(bool(box.outline))
     except (TypeError, ValueError, OverflowError) as error:
         raise Refusal("bad_box", f"a number of the box `{box.label}` is none: {error}") from None
     for name, number in zip(("score", "x", "y", "w", "h"), row[1:6]):
         if not math.isfinite(number):
             raise Refusal("not_finite", f"{name} of the box `{box.label}` is {number}; it must be finite")
+    if max(map(abs, row[2:6])) > FRACTION_MAX:
+        place = ", ".join(f"{number:g}" for number in row[2:6])
+        raise Refusal("bad_box", f"the box `{box.label}` is at {place}, which is far outside the picture: say unit=\"px\"")
     if not 0 <= row[6] < 1 << 64:
         raise Refusal("bad_box", f"track of the box `{box.label}` is {row[6]}; it is 0 or positive")
     return row

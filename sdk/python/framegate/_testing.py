@@ -86,10 +86,9 @@ def _run(definition: Definition, instance: FunctionInstance | ClassInstance, ima
     if is_new:
         instance.call("configure", int(picture.shape[1]), int(picture.shape[0]))
     picture.flags.writeable = definition.writable
-    frame = Frame(
-        picture, (picture,), definition.format, number,
-        rtp=number * 3000, clock=number / 30, writable=definition.writable, size_changed=is_new,
-    )
+    frame = Frame(picture, (picture,), definition.format, number)
+    frame.rtp, frame.clock = number * 3000, number / 30
+    frame.writable, frame.size_changed = definition.writable, is_new
     try:
         said = encode(instance.process(frame), frame.size)
     except Refusal as refusal:

@@ -278,10 +278,10 @@ fn change<T: Processor>(processor: &mut T, described: &Described, index: usize, 
     let field = processor.settings().and_then(|settings| settings.field(index)).ok_or_else(gone)?;
     let before = field.value();
     field.assign(value)?;
-    let refused = match catch_unwind(AssertUnwindSafe(|| processor.changed(id))) {
+    let refused = match catch_unwind(AssertUnwindSafe(|| processor.setting_changed(id))) {
         Ok(Ok(())) => return Ok(raw::OK),
         Ok(Err(text)) => text,
-        Err(_) => "panic in changed".to_owned(),
+        Err(_) => "panic in setting_changed".to_owned(),
     };
     if let Some(field) = processor.settings().and_then(|settings| settings.field(index)) {
         field.assign(&before)?;

@@ -91,4 +91,18 @@ struct Kit : fg::Processor {
     int frames_ = 0;
 };
 
+// Functions of the same names that are not framegate's.
+#pragma GCC diagnostic ignored "-Woverloaded-virtual"
+struct Namesake : fg::Processor {
+    void process(fg::Frame &, fg::Result &) override {}
+    int save(int where) { return where; }
+
+  private:
+    void changed() {}
+    void receive(int) {}
+};
+static_assert(fg::detail::Instance<Kit>::has_state && fg::detail::Instance<Kit>::has_messages);
+static_assert(!fg::detail::Instance<Namesake>::has_state && !fg::detail::Instance<Namesake>::has_messages);
+template struct fg::detail::Instance<Namesake>;
+
 FRAMEGATE_PROCESSOR(Kit, "kit", "1.0.0", "Uses everything.")

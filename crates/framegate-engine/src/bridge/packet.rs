@@ -181,7 +181,8 @@ impl Reply {
     }
 
     /// The fixed part as the other end writes it.
-    pub(crate) fn to_bytes(self) -> [u8; REPLY_BYTES] {
+    #[cfg(test)]
+    fn to_bytes(self) -> [u8; REPLY_BYTES] {
         let mut fields = Fields::<REPLY_BYTES>::new();
         let tell: u32 = match self.tell {
             Tell::Done => 1,

@@ -57,8 +57,8 @@ struct Refused {
     text: String,
 }
 
-/// `[label, score, x, y, w, h, track, [[x, y, score], …]]`
-type Row = (String, f32, f32, f32, f32, f32, u64, Vec<[f32; 3]>);
+/// `[label, score, x, y, w, h, track, [[x, y, score], …], is_outline]`
+type Row = (String, f32, f32, f32, f32, f32, u64, Vec<[f32; 3]>, bool);
 
 impl Remote {
     /// Makes the instance at the other end, as its processor `number`; its parameters have their defaults.
@@ -208,7 +208,7 @@ impl Remote {
                 return;
             }
         };
-        for (label, score, x, y, w, h, track, points) in rows {
+        for (label, score, x, y, w, h, track, points, is_outline) in rows {
             let keypoints: Vec<_> = points.iter().map(|&[x, y, score]| abi::Keypoint { x, y, score }).collect();
             let raw = abi::Detection {
                 struct_size: 0,
@@ -221,10 +221,9 @@ impl Remote {
                 track,
                 keypoints: std::ptr::null(),
                 keypoint_count: u32::try_from(keypoints.len()).unwrap_or(u32::MAX),
-                flags: 0,
+                flags: if is_outline { abi::DETECTION_OUTLINE } else { 0 },
             };
-            let label = (label.len() <= LABEL_BYTES_MAX).then_some(label);
-            if self.report.add(&raw, label, &keypoints) < 0 {
+            if self.report.add(&raw, Some(cut(&label, LABEL_BYTES_MAX).to_owned()), &keypoints) < 0 {
                 return;
             }
         }
@@ -264,7 +263,7 @@ impl Remote {
     }
 
     fn ask(&self, request: &[u8]) -> Result<Answer, Gone> {
-        self.bridge.ask(self.number as usize, request)
+        self.bridge.ask(request)
     }
 
     /// Asks for something that is done or refused.

@@ -19,10 +19,10 @@ pub(crate) struct FrameMemory {
     pub(crate) is_writable: bool,
 }
 
-/// Tells where the frame lies, and takes the right to write away unless the processors write.
-pub(super) fn announce(slot: &mut Slot, outbox: &Outbox, is_writable: bool) -> Result<(), Errno> {
-    let memory = FrameMemory { addresses: slot.addresses(), is_writable };
-    if !is_writable {
+/// Tells where the frame lies, and takes the right to write away if it is to be sealed.
+pub(super) fn announce(slot: &mut Slot, outbox: &Outbox, is_sealed: bool) -> Result<(), Errno> {
+    let memory = FrameMemory { addresses: slot.addresses(), is_writable: !is_sealed };
+    if is_sealed {
         slot.seal()?;
     }
     let text = serde_json::to_string(&memory).unwrap_or_default();

@@ -1,6 +1,4 @@
-//! The one picture of a chain: in memory of the engine's own, or in that of a link.
-
-use framegate_codec::Layout;
+//! The frames of a chain: in memory of the engine's own, or in that of a link.
 
 use super::StageError;
 use crate::pool::Slot;
@@ -8,48 +6,50 @@ use crate::pool::Slot;
 /// Where pictures are converted into.
 #[derive(Debug)]
 pub(super) enum Memory {
-    /// The engine's own, with the layout it was made for.
-    Own(Option<(Layout, Slot)>),
-    /// Shared with the process of a remote processor, with the layout it was last used for.
-    Shared(Option<Layout>, Slot),
+    /// The engine's own, with the bytes it was made for.
+    Own(Option<(usize, Slot)>),
+    /// Shared with the process of a remote processor, with the bytes it was last used for.
+    Shared(Option<usize>, Slot),
 }
 
 impl Memory {
-    /// Room for a picture, in memory of the engine's own between walls of at least `wall` bytes.
-    pub(super) fn place(&mut self, layout: &Layout, wall: usize) -> Result<&mut Slot, StageError> {
+    /// Whether another process sees the pictures.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(..))
+    }
+
+    /// Room for so many bytes, with at least `wall` inaccessible bytes on either side where it is the engine's own.
+    pub(super) fn place(&mut self, bytes: usize, wall: usize) -> Result<&mut Slot, StageError> {
         match self {
             Self::Own(own) => {
-                if own.as_ref().is_none_or(|(of, _)| of != layout) {
+                if own.as_ref().is_none_or(|(of, _)| *of != bytes) {
                     // The old one goes first: two pictures of the largest size need not fit.
                     *own = None;
-                    let len = layout.total_bytes;
-                    let slot = if wall == 0 { Slot::new(len) } else { Slot::walled(len, wall) };
-                    *own = Some((*layout, slot.map_err(|_| StageError::Memory)?));
+                    let slot = match wall {
+                        0 => Slot::new(bytes),
+                        wall => Slot::walled(bytes, wall),
+                    };
+                    *own = Some((bytes, slot.map_err(|_| StageError::Memory)?));
                 }
                 own.as_mut().map(|(_, slot)| slot).ok_or(StageError::Memory)
             }
             Self::Shared(of, slot) => {
-                if *of != Some(*layout) {
+                if *of != Some(bytes) {
                     *of = None;
-                    if !slot.fit(layout.total_bytes) {
+                    if !slot.fit(bytes) {
                         return Err(StageError::Memory);
                     }
-                    *of = Some(*layout);
+                    *of = Some(bytes);
                 }
                 Ok(slot)
             }
         }
     }
 
-    /// Whether no other process sees it.
-    pub(super) const fn is_own(&self) -> bool {
-        matches!(self, Self::Own(_))
-    }
-
-    /// Makes every later use of the present picture a fault.
+    /// Makes every later use of the last picture a fault, where it is in the engine's own memory.
     pub(super) fn retire(&mut self) -> Result<(), StageError> {
         match self {
-            Self::Own(own) => own.take().map_or(Ok(()), |(_, slot)| slot.retire().map_err(|_| StageError::Memory)),
+            Self::Own(own) => own.take().map_or(Ok(()), |(_, slot)| slot.retire()).map_err(|_| StageError::Memory),
             Self::Shared(..) => Ok(()),
         }
     }

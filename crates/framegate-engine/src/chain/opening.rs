@@ -3,9 +3,12 @@
 use std::{rc::Rc, sync::Arc};
 
 use framegate_codec::Converter;
-use framegate_wire::{FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want};
+use framegate_wire::{
+    FromEngine, LogLevel, NamedValue, Param, ParamKind, ParamValue, RefusedValue, SavedState, Want,
+    limits::PARAM_NAME_BYTES_MAX,
+};
 
-use super::{Chain, Member, memory::Memory};
+use super::{Chain, Member, memory::Memory, plan::same_frames};
 use crate::{
     bridge::{
         Bridge,
@@ -13,9 +16,9 @@ use crate::{
     },
     clock::Clock,
     instance::{Instance, Setting, Wanted},
-    limits::INFOS_BYTES_MAX,
+    limits::{INFOS_BYTES_MAX, REFUSED_TEXT_BYTES_MAX},
     native,
-    outbox::Outbox,
+    outbox::{Outbox, cut},
     resolve::{Loaded, Program},
 };
 
@@ -119,7 +122,9 @@ impl Chain {
             wanted,
             converter: Converter::new(),
             memory,
+            plan: None,
             is_guarded: false,
+            bridge,
             data: Vec::new(),
         };
         chain.check_size()?;
@@ -149,8 +154,8 @@ impl Chain {
                 if let Some(newer) = of_page {
                     let Err(text) = self.members[place].set(index, newer) else { continue };
                     self.outbox.log(LogLevel::Warn, &text);
-                    let id = self.members[place].info.params[index].id.clone();
-                    refused.push(RefusedValue { processor: u32::try_from(place).unwrap_or(u32::MAX), id, text });
+                    let id = &self.members[place].info.params[index].id;
+                    refused.push(refused_value(u32::try_from(place).unwrap_or(u32::MAX), id, &text));
                 }
                 self.members[place].set(index, value).map_err(|text| self.param_error(place, text))?;
             }
@@ -229,20 +234,16 @@ fn unique(name: &str, members: &[Member]) -> String {
 }
 
 /// What a chain wants: size and format of the first, the lowest rate of all, writable if any writes. The error says which
-/// two do not go together.
+/// two do not go together: frames of a processor's own are copies, and what it changed in them would be lost.
 pub(super) fn joint_want(members: &[Member]) -> Result<Wanted, String> {
     let Some((first, later)) = members.split_first() else { return Ok(Wanted::default()) };
     let mut joint = first.wanted;
     for member in later {
         let Wanted { want, writable } = member.wanted;
-        // A processor that names no size takes any.
-        let same = |own: u32, given: u32| own == 0 || own == given;
-        let fits = want.format == joint.want.format
-            && same(want.width, joint.want.width)
-            && same(want.height, joint.want.height);
-        if !fits {
+        if writable && !same_frames(&joint.want, &want) {
             return Err(format!(
-                "`{}` wants {}, but `{}`, the first of the chain, wants {}; all processors of a chain get the same frames",
+                "`{}` changes its frames and wants {}, but `{}`, the first of the chain, wants {}; one that changes frames \
+                 must take those of the first",
                 member.name,
                 Frames(want),
                 first.name,
@@ -271,6 +272,12 @@ impl std::fmt::Display for Frames {
             (width, height) => write!(f, "{format} of {width}x{height}"),
         }
     }
+}
+
+/// A refusal that fits an answer together with all others.
+pub(super) fn refused_value(processor: u32, id: &str, text: &str) -> RefusedValue {
+    let (id, text) = (cut(id, PARAM_NAME_BYTES_MAX), cut(text, REFUSED_TEXT_BYTES_MAX));
+    RefusedValue { processor, id: id.to_owned(), text: text.to_owned() }
 }
 
 /// What parameters there are, for people.

@@ -44,6 +44,9 @@ pub(super) struct Directive {
     pub(super) links: Vec<String>,
 }
 
+/// Whether a value can be taken.
+type Check = fn(&str) -> Result<(), DirectiveError>;
+
 /// What is wrong with a comment line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,7 +103,7 @@ impl Directive {
     fn add(&mut self, word: &str, language: Language) -> Result<(), DirectiveError> {
         let unknown = || DirectiveError::Unknown(short(word));
         let (key, values) = word.split_once('=').ok_or_else(unknown)?;
-        let (key, list, check): (_, _, fn(&str) -> Result<(), DirectiveError>) = match key {
+        let (key, list, check): (_, _, Check) = match key {
             "pkg" => ("pkg", &mut self.packages, package),
             "flags" => ("flags", &mut self.flags, flag),
             "link" => ("link", &mut self.links, link),

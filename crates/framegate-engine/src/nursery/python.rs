@@ -109,6 +109,8 @@ impl Host {
         let nursery = getpid();
         let mut command = Command::new(&plan.interpreter.program);
         command.args(["-I", "-B", "-X", "utf8", "-c", BOOTSTRAP]).arg(&plan.package).stdin(Stdio::from(theirs));
+        // Its telemetry starts a thread when it is imported, which a fork would lose, and has no network to use.
+        command.env("ORT_DISABLE_TELEMETRY", "1");
         // SAFETY: this process has one thread, so that the child may do between fork and exec what it likes.
         unsafe {
             command.pre_exec(move || {

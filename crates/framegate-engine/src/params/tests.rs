@@ -56,8 +56,15 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let choice = ParamKind::Choice(vec!["fast".to_owned(), "good".to_owned()]);
     check(choice, "\"best\"", Err("`threshold` is \"best\"; it takes one of \"fast\", \"good\""));
     let text = ParamKind::Text { bytes_max: 3 };
-    check(text.clone(), "\"long\"", Err("`threshold` is \"long\"; it takes a text of at most 3 bytes"));
-    assert!(parse(&param(text), "\"a\\u0000\"").is_err());
+    check(
+        text.clone(),
+        "\"long\"",
+        Err("`threshold` is \"long\"; it takes a text of at most 3 bytes without control characters"),
+    );
+    for control in ["\"a\\u0000\"", "\"\\u0001\"", "\"\\b\""] {
+        assert!(parse(&param(text.clone()), control).is_err(), "{control}");
+    }
+    assert!(parse(&param(text), "\"\\n\\t\\r\"").is_ok());
     for bad in ["\"red\"", "\"#+ff800\"", "\"#ff80000\"", "\"ff8000\"", "16744448"] {
         check(ParamKind::Color, bad, Err(&format!("`threshold` is {bad}; it takes a colour such as \"#ff8000\"")));
     }

@@ -109,30 +109,61 @@ fn wants_that_do_not_go_together_name_both() {
     let wants = |name: &str, want: &str| {
         let create = format!(
             "const fg_host_want *want = host->get_extension(host, FG_EXT_WANT);
-             fg_want w = {{sizeof w, 0, {want}}}; if (want->set(host, &w)) return FG_ERROR;"
+             fg_want w = {{sizeof w, FG_WANT_WRITABLE, {want}}}; if (want->set(host, &w)) return FG_ERROR;"
         );
         folder.compile(name, &Level2 { name, create: &create, ..Level2::NOTHING }.source(), &[])
     };
     let small = wants("small", "FG_GRAY8, 320, 240, 0");
     let other = wants("other", "FG_GRAY8, 640, 480, 0");
+    let text = "`other` changes its frames and wants GRAY8 of 640x480, but `small`, the first of the chain, wants GRAY8 of \
+                320x240;";
+    let mut nursery = Nursery::start_pipeline(&chain(&[(&small, &[]), (&other, &[])]), &[]);
+    nursery.ready();
+    let said = nursery.described().unwrap_err();
+    assert!(said.starts_with(&format!("pipeline `test`: {text}")), "{said}");
+    assert_eq!(nursery.fork().fault(), said);
     let any = wants("any", "FG_GRAY8, 0, 0, 0");
-    let plain = folder.compile("plain", &Level2 { name: "plain", ..Level2::NOTHING }.source(), &[]);
-    for (second, expected) in [
-        (&other, "`other` wants GRAY8 of 640x480, but `small`, the first of the chain, wants GRAY8 of 320x240;"),
-        (
-            &plain,
-            "`plain` wants BGR24 of the camera's size, but `small`, the first of the chain, wants GRAY8 of 320x240;",
-        ),
-    ] {
-        let mut nursery = Nursery::start_pipeline(&chain(&[(&small, &[]), (second, &[])]), &[]);
-        nursery.ready();
-        let text = nursery.described().unwrap_err();
-        assert!(text.starts_with(&format!("pipeline `test`: {expected}")), "{text}");
-        assert_eq!(nursery.fork().fault(), text);
-    }
     let mut nursery = Nursery::start_pipeline(&chain(&[(&small, &[]), (&any, &[])]), &[]);
     nursery.ready();
     assert_eq!(nursery.fork_ready().process(1, &clip(64, 64, 1)[0]).0.status, Status::Ok);
+}
+
+/// Wants frames like this one, and says what it got; paints them first if it may.
+fn painter(name: &str, want: &str) -> String {
+    let create = format!(
+        "const fg_host_want *want = host->get_extension(host, FG_EXT_WANT);
+         fg_want w = {{sizeof w, {want}, 0}}; if (want->set(host, &w)) return FG_ERROR;"
+    );
+    let process = r#"const fg_plane *plane = &frame->planes[0];
+        if (frame->flags & FG_FRAME_WRITABLE) memset(plane->data, 200, (size_t)(plane->stride_bytes * plane->height));
+        return fg_data_printf(out, "[%u,%u,%u,%u]", frame->format, frame->width, frame->height,
+                              plane->data[plane->stride_bytes * (plane->height / 2) + plane->width / 2]);"#;
+    Level2 { name, create: &create, process, ..Level2::NOTHING }.source()
+}
+
+#[test]
+fn one_that_wants_other_frames_gets_a_copy_as_the_one_before_left_it() {
+    let folder = Folder::new();
+    let compile = |name: &str, want: &str| folder.compile(name, &painter(name, want), &[]);
+    let first = compile("first", "0, FG_BGR24, 0, 0");
+    let paint = compile("paint", "FG_WANT_WRITABLE, FG_BGR24, 0, 0");
+    let gray = compile("gray", "0, FG_GRAY8, 32, 24");
+    let run = |pipeline| {
+        let mut nursery = Nursery::start_pipeline(&pipeline, &[]);
+        nursery.ready();
+        let mut engine = nursery.fork_ready();
+        let units = clip(160, 120, 2);
+        assert_eq!(engine.process(1, &units[0]).0.status, Status::Ok);
+        serde_json::from_str::<serde_json::Value>(&engine.process(2, &units[1]).1).unwrap()
+    };
+    let said = run(chain(&[(&first, &[]), (&gray, &[]), (&paint, &[]), (&gray, &[])]));
+    let gray = |name: &str| said[name][3].as_u64().unwrap();
+    assert_eq!((&said["first"][1], &said["paint"][1]), (&160.into(), &160.into()));
+    assert_eq!((&said["gray"][0], &said["gray"][1], &said["gray"][2]), (&4.into(), &32.into(), &24.into()));
+    assert_eq!((&said["gray-2"][0], &said["gray-2"][1]), (&4.into(), &32.into()));
+    assert_eq!(said["paint"][3], 200);
+    assert!(gray("gray-2").abs_diff(200) <= 1, "it was painted before: {said}");
+    assert!(gray("gray").abs_diff(200) > 8, "it was not painted yet: {said}");
 }
 
 #[test]

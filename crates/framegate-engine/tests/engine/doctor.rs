@@ -10,6 +10,9 @@ fn doctor_finds_codecs_and_sandbox() {
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<_> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["codecs", "sandbox", "landlock", "seccomp"]);
+    assert_eq!(report["seccomp"], true);
+    let landlock = checks.iter().find(|check| check["name"] == "landlock").unwrap();
+    assert_eq!(report["landlock"].is_u64(), landlock["level"] == "ok", "{report}");
     for check in checks {
         let level = check["level"].as_str().unwrap();
         // Landlock alone may be missing where engines run all the same.

@@ -4,6 +4,7 @@
 
 mod chains;
 mod check;
+mod compiled;
 mod confinement;
 mod crashes;
 mod doctor;

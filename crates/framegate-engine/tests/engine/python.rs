@@ -1,5 +1,9 @@
 //! Processors in Python: real interpreters, the whole sandbox.
 
+mod chained;
+mod misfits;
+mod sandbox;
+mod sharing;
 mod support;
 
 use framegate_wire::{FromEngine, LogLevel, NamedValue, ParamValue, SavedState, Seq, Status, ToEngine};

@@ -322,3 +322,20 @@ fn a_thread_cannot_outlive_its_engine() {
     assert_eq!(nursery.exited(&engine).0, ExitKind::Code(0));
     wait_readable(std::os::fd::AsFd::as_fd(&engine.pidfd), "the end of all its threads");
 }
+
+#[test]
+fn threads_end_with_memory_and_frames_go_on() {
+    let source = level_1(
+        &format!("{INCLUDES}static void *rest(void *x) {{ for (;;) sleep(1000); return x; }}\n"),
+        "pthread_t t; int n = 0, r; while ((r = pthread_create(&t, 0, rest, 0)) == 0) n++; \
+         return fg_data_printf(out, \"[%d,%d]\", n < 300, r);",
+    );
+    let (mut nursery, _folder) = Nursery::of(&source);
+    let mut engine = nursery.fork_ready();
+    let units = clip(64, 64, 2);
+    for (seq, unit) in (1..).zip(&units) {
+        assert_eq!(engine.process(seq, unit).1, format!("[1,{}]", libc::EAGAIN));
+    }
+    engine.close();
+    assert_eq!(nursery.exited(&engine).0, ExitKind::Code(0));
+}

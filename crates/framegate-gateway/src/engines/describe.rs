@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::control::{self, Received};
 use super::nursery::{Kind, Nursery, NurseryProgram, load_timeout};
-use super::registry::{PipelineEntry, ProcessorState, Registry};
+use super::registry::{PipelineEntry, Registry};
 use crate::config::Config;
 use crate::media::PipelineReport;
 
@@ -31,7 +31,7 @@ pub fn describe(config: &Config) -> io::Result<Vec<PipelineReport>> {
     let registry = Registry::new(config);
     for (index, entry) in registry.entries().iter().enumerate() {
         if let Err(text) = try_out(&program, index, entry) {
-            entry.set_state(ProcessorState::Failed(text));
+            entry.set_failed(text);
         }
     }
     Ok(registry.entries().iter().map(PipelineReport::of).collect())

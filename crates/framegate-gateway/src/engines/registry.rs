@@ -39,11 +39,13 @@ struct Known {
     infos: Option<Arc<Vec<ProcessorInfo>>>,
     /// Whether a trial is under way that may still fail.
     is_on_trial: bool,
+    /// What was loaded after a failure, until its trial has succeeded.
+    candidate: Option<Loaded>,
 }
 
 impl PipelineEntry {
     fn new(spec: PipelineSpec) -> Self {
-        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None, is_on_trial: false });
+        let known = Mutex::new(Known { state: ProcessorState::Idle, infos: None, is_on_trial: false, candidate: None });
         let costs = Costs::new(spec.processors.len());
         Self { name: spec.name.clone(), spec, known, costs }
     }
@@ -60,6 +62,12 @@ impl PipelineEntry {
         self.known().infos.clone()
     }
 
+    /// State, what instances are like, and whether a trial is under way, all of one moment.
+    pub(crate) fn now(&self) -> (ProcessorState, Option<Arc<Vec<ProcessorInfo>>>, bool) {
+        let known = self.known();
+        (known.state.clone(), known.infos.clone(), known.is_on_trial)
+    }
+
     /// What the processor at a place of the pipeline has cost lately.
     #[must_use]
     pub fn cost(&self, processor: usize) -> Option<Cost> {
@@ -71,13 +79,23 @@ impl PipelineEntry {
         self.costs.note(processor, took_us);
     }
 
-    pub(crate) fn set_state(&self, state: ProcessorState) {
+    /// Its nursery is being started. What has failed stays failed until it succeeds, so that nobody is told otherwise
+    /// by each try.
+    pub(crate) fn set_loading(&self) {
         let mut known = self.known();
-        if state == ProcessorState::Loading {
-            known.infos = None;
+        known.infos = None;
+        known.is_on_trial = false;
+        known.candidate = None;
+        if !matches!(known.state, ProcessorState::Failed(_)) {
+            known.state = ProcessorState::Loading;
         }
-        known.is_on_trial = matches!(&state, ProcessorState::Ready(loaded) if loaded.tasks <= 1);
-        known.state = state;
+    }
+
+    pub(crate) fn set_failed(&self, text: String) {
+        let mut known = self.known();
+        known.is_on_trial = false;
+        known.candidate = None;
+        known.state = ProcessorState::Failed(text);
     }
 
     /// Whether the processors are loaded and the trial that shows what they are like has not ended.
@@ -88,7 +106,9 @@ impl PipelineEntry {
 
     /// The trial's nursery is gone.
     pub(crate) fn end_trial(&self) {
-        self.known().is_on_trial = false;
+        let mut known = self.known();
+        known.is_on_trial = false;
+        known.candidate = None;
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -111,7 +131,13 @@ impl PipelineEntry {
                 return Err(format!("`{}` is no name of a processor", descriptor.name.escape_debug()));
             }
         }
-        self.set_state(ProcessorState::Ready(loaded));
+        let mut known = self.known();
+        known.is_on_trial = loaded.tasks <= 1;
+        if known.is_on_trial && matches!(known.state, ProcessorState::Failed(_)) {
+            known.candidate = Some(loaded);
+        } else {
+            known.state = ProcessorState::Ready(loaded);
+        }
         Ok(())
     }
 
@@ -126,6 +152,9 @@ impl PipelineEntry {
         let mut known = self.known();
         known.infos = Some(Arc::new(infos));
         known.is_on_trial = false;
+        if let Some(loaded) = known.candidate.take() {
+            known.state = ProcessorState::Ready(loaded);
+        }
         Ok(())
     }
 

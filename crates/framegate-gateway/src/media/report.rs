@@ -123,11 +123,12 @@ impl ProcessorReport {
             isolation: spec.isolation,
             sandbox: SandboxReport { mode: spec.sandbox, reads: None, network: false, readable: spec.readable.clone() },
         };
-        match entry.state() {
+        let (state, infos, is_on_trial) = entry.now();
+        match state {
             ProcessorState::Idle => {}
             ProcessorState::Loading => report.state = "loading",
             ProcessorState::Ready(loaded) => {
-                report.state = if entry.is_on_trial() { "loading" } else { "ready" };
+                report.state = if is_on_trial { "loading" } else { "ready" };
                 report.sandbox.reads = Some(if loaded.reads_restricted { "restricted" } else { "unrestricted" });
                 if let Some(about) = loaded.processors.into_iter().nth(index) {
                     (report.version, report.description, report.language) =
@@ -139,7 +140,7 @@ impl ProcessorReport {
                 report.error = Some(text);
             }
         }
-        if let Some(info) = entry.infos().as_ref().and_then(|infos| infos.get(index)) {
+        if let Some(info) = infos.as_ref().and_then(|infos| infos.get(index)) {
             report.params = info.params.iter().map(schema::param).collect();
             report.want = Some(schema::want(&info.want));
             report.takes_messages = info.takes_messages;

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use framegate_gateway::config::Config;
 use serde::Deserialize;
 
+use super::sandbox::Kernel;
 use super::{Check, Level};
 
 const NAME: &str = "engine";
@@ -15,6 +16,9 @@ const NAME: &str = "engine";
 #[derive(Debug, Deserialize)]
 struct Report {
     checks: Vec<Reported>,
+    landlock: Option<u32>,
+    #[serde(default)]
+    seccomp: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,23 +40,34 @@ enum ReportedLevel {
 /// Names under which findings of the engine program are shown; others are shown as its own.
 const SHOWN: [&str; 4] = ["codecs", "sandbox", "landlock", "seccomp"];
 
-pub(super) fn checks(config: &Config) -> Vec<Check> {
+/// Findings about the engine program, and what the kernel has for its sandbox, if the program could say.
+pub(super) fn checks(config: &Config) -> (Vec<Check>, Option<Kernel>) {
     let program = match config.engine_program() {
         Ok(program) => program,
-        Err(error) => return vec![Check::fail(NAME, error.to_string(), "set engine.program in framegate.toml")],
+        Err(error) => {
+            return (vec![Check::fail(NAME, error.to_string(), "set engine.program in framegate.toml")], None);
+        }
     };
     if !program.is_file() {
         let text = format!("{} does not exist", program.display());
         let remedy = "build or install it beside framegate, or set engine.program in framegate.toml";
-        return vec![Check::fail(NAME, text, remedy)];
+        return (vec![Check::fail(NAME, text, remedy)], None);
     }
     let version = version(&program);
     if version.level == Level::Fail {
-        return vec![version];
+        return (vec![version], None);
     }
     let mut checks = vec![version];
-    checks.extend(own_report(&program).unwrap_or_else(kernel));
-    checks
+    match own_report(&program) {
+        Some((report, kernel)) => {
+            checks.extend(report);
+            (checks, Some(kernel))
+        }
+        None => {
+            checks.extend(kernel());
+            (checks, None)
+        }
+    }
 }
 
 fn run(program: &Path, arguments: &[&str]) -> std::io::Result<Output> {
@@ -89,7 +104,7 @@ fn version(program: &Path) -> Check {
 }
 
 /// What the engine program found out, if it knows the command.
-fn own_report(program: &Path) -> Option<Vec<Check>> {
+fn own_report(program: &Path) -> Option<(Vec<Check>, Kernel)> {
     let output = run(program, &["doctor", "--json"]).ok()?;
     let report: Report = serde_json::from_slice(&output.stdout).ok()?;
     let check = |reported: Reported| Check {
@@ -102,7 +117,8 @@ fn own_report(program: &Path) -> Option<Vec<Check>> {
         text: reported.text,
         remedy: reported.remedy,
     };
-    Some(report.checks.into_iter().map(check).collect())
+    let kernel = Kernel { landlock: report.landlock, seccomp: report.seccomp };
+    Some((report.checks.into_iter().map(check).collect(), kernel))
 }
 
 /// What the kernel says it has for a sandbox.
@@ -136,7 +152,8 @@ mod tests {
         let check = |program: &str, expected: &str| {
             let mut config = Config::default();
             config.engine.program = Some(program.into());
-            let checks = checks(&config);
+            let (checks, kernel) = checks(&config);
+            assert!(kernel.is_none());
             assert_eq!(checks.len(), 1);
             assert_eq!(checks[0].level, Level::Fail);
             assert!(checks[0].text.contains(expected), "{}", checks[0].text);

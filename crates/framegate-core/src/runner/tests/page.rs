@@ -1,6 +1,6 @@
 //! Parameters, messages, states and pictures over several engines of one stream.
 
-use framegate_wire::{NamedValue, Param, RefusedValue, SavedState};
+use framegate_wire::{NamedValue, Param, RefusedValue, SavedState, View};
 use serde_json::{Value, json};
 
 use super::*;

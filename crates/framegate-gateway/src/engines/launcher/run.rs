@@ -164,7 +164,7 @@ impl Run {
         let entry = self.registry.entries().get(pipeline).ok_or_else(|| io::Error::other("no such pipeline"))?;
         let nursery = Nursery::spawn(&self.program, pipeline, &entry.spec, kind)?;
         if kind == Kind::Forking {
-            entry.set_state(ProcessorState::Loading);
+            entry.set_loading();
         }
         let token = self.tokens(2);
         let registry = self.poll.registry();
@@ -431,7 +431,7 @@ impl Run {
         self.failed_at.insert(pipeline, Instant::now());
         if let Some(entry) = self.registry.entries().get(pipeline) {
             tracing::error!(pipeline = %entry.name, %text, "the processor cannot be loaded");
-            entry.set_state(ProcessorState::Failed(text));
+            entry.set_failed(text);
         }
     }
 

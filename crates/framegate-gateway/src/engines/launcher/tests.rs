@@ -219,6 +219,7 @@ fn a_failed_trial_fails_the_processor_until_one_succeeds() {
     assert_eq!(report.error(), Some("no such model"));
     let report = stage.wait("tried again", |report| {
         stage.launcher.warm(0);
+        assert!(["failed", "ready"].contains(&report.processors[0].state), "no other state in between");
         report.processors[0].want.is_some()
     });
     assert_eq!((report.processors[0].state, report.error()), ("ready", None));
