@@ -103,7 +103,7 @@ fn mirrors() -> Vec<Mirror> {
             number,
             text,
         ),
-        mirror!("fg_param_value", ParamValue, kind, reserved, number, text),
+        mirror!("fg_param_value", ParamValue, struct_size, kind, number, text),
         mirror!("fg_params", Params, struct_size, count, params, set),
         mirror!("fg_state", State, struct_size, version, save, load),
         mirror!("fg_message", Message, struct_size, reserved, receive),
