@@ -14,6 +14,7 @@
 enum {
     TAGS_MAX = 64, /* tags told per frame */
     CORNERS = 4,
+    SIDE_MIN = 32, /* pixels: a smaller picture cannot hold a tag, and AprilTag crashes on the smallest */
     HAMMING_MAX = 1 /* wrong bits mended: with two, noise now and then looks like a tag */
 };
 
@@ -76,6 +77,7 @@ static void locate(const finder *self, apriltag_detection_t *tag, const fg_frame
 
 static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_out *out) {
     finder *self = processor->self;
+    if (frame->width < SIDE_MIN || frame->height < SIDE_MIN) return FG_NO_RESULT;
     const fg_plane *plane = &frame->planes[0];
     image_u8_t image = {(int32_t)frame->width, (int32_t)frame->height, (int32_t)plane->stride_bytes, plane->data};
     zarray_t *tags = apriltag_detector_detect(self->detector, &image);

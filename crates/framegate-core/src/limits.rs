@@ -122,7 +122,11 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Window in which crashes are counted, and how long the circuit stays open.
 pub const CRASH_WINDOW: Duration = Duration::from_secs(60);
 
-/// Time an engine has from its launch to `Ready`; loading a large model takes seconds.
+/// Time until an engine that was asked for has a process: eight processors may be compiled first, five minutes each. Only
+/// a last resort: whoever launches it has limits for each step.
+pub const LAUNCH_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+
+/// Time an engine has from its fork to `Ready`; loading a large model takes seconds.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Time the last messages have to be acknowledged before the connection is closed.

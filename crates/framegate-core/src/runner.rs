@@ -329,6 +329,11 @@ impl Runner {
         }
     }
 
+    /// The engine has a process.
+    pub fn engine_launched(&mut self, now: Now) {
+        self.supervisor.launched(now.instant);
+    }
+
     /// The engine's socket is at its end: closes its books and decides what comes next.
     pub fn engine_gone(&mut self, now: Now, engine: u64) {
         if self.engine != Some(engine) {

@@ -207,6 +207,11 @@ impl Session {
         self.runner.take_infos()
     }
 
+    /// The engine has a process.
+    pub fn engine_launched(&mut self, now: Now) {
+        self.runner.engine_launched(now);
+    }
+
     /// The engine's socket is at its end.
     pub fn engine_gone(&mut self, now: Now, engine: u64) {
         self.runner.engine_gone(now, engine);

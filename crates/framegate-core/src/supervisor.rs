@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::limits::{BACKOFF_FIRST, BACKOFF_MAX, CLOSE_TIMEOUT, CRASH_WINDOW, HANG_CHECK_INTERVAL, READY_TIMEOUT};
+use crate::limits::{
+    BACKOFF_FIRST, BACKOFF_MAX, CLOSE_TIMEOUT, CRASH_WINDOW, HANG_CHECK_INTERVAL, LAUNCH_TIMEOUT, READY_TIMEOUT,
+};
 
 /// What the supervisor allows an engine.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,7 @@ pub enum AfterDeath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
-    Starting { since: Instant },
+    Starting { due: Instant },
     Running,
     Waiting { until: Instant },
     Closing { since: Instant },
@@ -101,11 +103,18 @@ impl Supervisor {
     }
 
     fn launch(&mut self, now: Instant) {
-        self.state = State::Starting { since: now };
+        self.state = State::Starting { due: now + LAUNCH_TIMEOUT };
         self.launch_due = true;
         self.processed = false;
         self.kill_sent = false;
         self.watch = None;
+    }
+
+    /// Its process exists: from now on the time to be ready counts.
+    pub fn launched(&mut self, now: Instant) {
+        if let State::Starting { due } = &mut self.state {
+            *due = now + READY_TIMEOUT;
+        }
     }
 
     /// The engine's processor exists; `outstanding` frames wait for it. Gives whether that was news.
@@ -222,7 +231,7 @@ impl Supervisor {
             return Some(Action::Launch);
         }
         match self.state {
-            State::Starting { since } if now >= since + READY_TIMEOUT && !self.kill_sent => self.kill(Action::KillHung),
+            State::Starting { due } if now >= due && !self.kill_sent => self.kill(Action::KillHung),
             State::Closing { since } if now >= since + CLOSE_TIMEOUT && !self.kill_sent => self.kill(Action::Kill),
             State::Waiting { until } if now >= until => {
                 self.restarts += 1;
@@ -250,7 +259,7 @@ impl Supervisor {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Starting { since } => (!self.kill_sent).then_some(since + READY_TIMEOUT),
+            State::Starting { due } => (!self.kill_sent).then_some(due),
             State::Closing { since } => (!self.kill_sent).then_some(since + CLOSE_TIMEOUT),
             State::Waiting { until } => Some(until),
             State::Running => self.watch.map(|watch| watch.next_check),
@@ -310,6 +319,20 @@ mod tests {
         assert_eq!(supervisor.poll(now), None);
         assert!(supervisor.ready(now, 0));
         supervisor
+    }
+
+    #[test]
+    fn the_time_to_be_ready_counts_from_the_fork() {
+        let mut now = Instant::now();
+        let mut supervisor = Supervisor::new(POLICY, 7);
+        supervisor.start(now);
+        assert_eq!(supervisor.poll(now), Some(Action::Launch));
+        // Its processor is still being compiled.
+        now += READY_TIMEOUT * 2;
+        assert_eq!(supervisor.poll(now), None);
+        supervisor.launched(now);
+        assert_eq!(supervisor.deadline(), Some(now + READY_TIMEOUT));
+        assert_eq!(supervisor.poll(now + READY_TIMEOUT), Some(Action::KillHung));
     }
 
     #[test]

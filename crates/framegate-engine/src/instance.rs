@@ -20,7 +20,7 @@ pub(crate) enum Instance {
     /// A shared library in this process.
     Native(native::Instance),
     /// In a process of its own.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 /// What an instance is made with.

@@ -53,7 +53,7 @@ impl Slot {
     /// picture before [`Self::fit`].
     pub(crate) fn shared(memory: &OwnedFd, capacity: usize) -> Result<Self, Errno> {
         let page = page_size();
-        if capacity == 0 || capacity % page != 0 {
+        if capacity == 0 || !capacity.is_multiple_of(page) {
             return Err(Errno::INVAL);
         }
         let mapped_bytes = capacity.checked_add(2 * page).ok_or(Errno::NOMEM)?;

@@ -40,6 +40,8 @@ INLINE_BYTES_MAX = 32 << 10
 PICTURE_OFFSET = 1 << 20
 #: Largest state, in bytes.
 STATE_BYTES_MAX = 256 << 10
+#: Layouts of frames that are remembered: those of a chain's processors.
+VIEWS_MAX = 16
 #: The engine's value for "not known".
 CAPTURE_UNKNOWN = -(1 << 63)
 
@@ -205,7 +207,8 @@ class Session:
         """Arrays over the planes of a request; remembered, because most frames look like the one before."""
         key = (fields[3], fields[4], fields[5], *fields[17:])
         if key not in self._views:
-            self._views.clear()
+            if len(self._views) >= VIEWS_MAX:
+                self._views.clear()
             name, count = FORMAT_NAMES[fields[3]], fields[11]
             planes = [fields[17 + 5 * index : 22 + 5 * index] for index in range(count)]
             self._views[key] = tuple(self._array(name, index, *plane) for index, plane in enumerate(planes))

@@ -69,11 +69,13 @@ fn open_circuit(runner: &mut Runner, mut now: Now) -> Now {
         assert!(engine < 20, "the circuit never opens");
         runner.engine_gone(now, engine);
         runner.engine_report(engine, &Death { kind: Some(ExitKind::Signal(11)), ..Death::default() });
-        let until = runner.deadline().expect("a pause or a start");
-        if until > now.instant + Duration::from_secs(59) {
-            break;
+        if runner.state_name() == "waiting" {
+            let until = runner.deadline().expect("a pause");
+            if until > now.instant + Duration::from_secs(59) {
+                break;
+            }
+            now = now.after(until.saturating_duration_since(now.instant));
         }
-        now = now.after(until.saturating_duration_since(now.instant));
         if runner.poll_engine(now).is_none() {
             break;
         }

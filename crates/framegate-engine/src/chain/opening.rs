@@ -219,7 +219,8 @@ fn make(name: &str, program: &Program, setting: Setting, bridge: Option<&Rc<Brid
         Program::Remote { info, number } => {
             let bridge = bridge.ok_or_else(|| ChainError::NoLink(name()))?;
             let made = Remote::create(Rc::clone(bridge), *number, (**info).clone(), setting);
-            made.map(Instance::Remote).map_err(|error| ChainError::Remote { name: name(), error })
+            made.map(|remote| Instance::Remote(Box::new(remote)))
+                .map_err(|error| ChainError::Remote { name: name(), error })
         }
     }
 }

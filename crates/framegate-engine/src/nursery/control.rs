@@ -45,7 +45,7 @@ impl Control {
         self.socket = None;
     }
 
-    /// Sends one reply, with at most one descriptor.
+    /// Sends one reply, with at most one descriptor. A gateway that has gone is no error here: `receive` tells.
     pub(super) fn send(&self, reply: &NurseryReply, descriptor: Option<&OwnedFd>) -> Result<(), Errno> {
         let packet = postcard::to_allocvec(reply).map_err(|_| Errno::INVAL)?;
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
@@ -59,6 +59,7 @@ impl Control {
         loop {
             match sendmsg(self.socket(), &[IoSlice::new(&packet)], &mut ancillary, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
+                Err(Errno::PIPE) => return Ok(()),
                 other => return other.map(|_| ()),
             }
         }

@@ -169,7 +169,7 @@ fn elements_that_keep_or_drop_frames_are_errors_and_no_hang() {
     let text = error_of("valve drop=true", 2);
     assert!(text.contains("no picture for this frame within 500 ms") && text.contains("hold frames back"), "{text}");
     // A picture of another moment is not this frame's.
-    let text = error_of("identity ts-offset=40000000", 1);
+    let text = error_of("identity datarate=1000", 2);
     assert!(text.contains("no picture for this frame") && text.contains("another time"), "{text}");
     let text = error_of("identity eos-after=1", 2);
     assert!(text.contains("has ended its stream"), "{text}");

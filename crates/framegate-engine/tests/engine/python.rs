@@ -196,7 +196,7 @@ const COUNTER: &str = "
 fn classes_keep_state_take_messages_and_know_their_parameters_at_the_start() {
     let mut python = Python::of(COUNTER);
     let param = NamedValue { processor: 0, id: "step".into(), json: "10".into() };
-    let mut engine = python.nursery.fork_with(1, &[param.clone()], &[]);
+    let mut engine = python.nursery.fork_with(1, std::slice::from_ref(&param), &[]);
     let units = clip(64, 48, 3);
     let (_, data) = engine.process(1, &units[0]);
     assert_eq!(data, "{\"count\":10,\"size\":[64,48],\"first\":10,\"stream\":\"test\"}");
@@ -244,7 +244,7 @@ fn saved(engine: &mut Engine, seq: u64) -> Option<Vec<SavedState>> {
 #[test]
 fn a_state_of_another_version_is_left_with_a_warning() {
     let mut python = Python::of(COUNTER);
-    let state = framegate_wire::SavedState { processor: 0, name: "counter".into(), version: 1, bytes: b"9".to_vec() };
+    let state = SavedState { processor: 0, name: "counter".into(), version: 1, bytes: b"9".to_vec() };
     let mut engine = python.nursery.fork_with(1, &[], &[state]);
     let warned = engine.until(|message| match message {
         FromEngine::Log { level: LogLevel::Warn, text } => Some(text),

@@ -48,8 +48,9 @@ pub(super) async fn sessions(State(app): State<Arc<App>>) -> Response {
     json(StatusCode::OK, &object!({ "sessions": app.media.sessions().await }))
 }
 
-/// `GET /v1/pipelines`.
+/// `GET /v1/pipelines`. Loads what nobody has asked for yet, one after the other as long as somebody looks.
 pub(super) async fn pipelines(State(app): State<Arc<App>>) -> Response {
+    app.media.warm_next();
     let body = object!({
         "pipelines": app.media.pipelines(),
         "default": app.default_pipeline,
@@ -60,6 +61,7 @@ pub(super) async fn pipelines(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /v1/processors`: those of all pipelines.
 pub(super) async fn processors(State(app): State<Arc<App>>) -> Response {
+    app.media.warm_next();
     let processors: Vec<_> = app.media.pipelines().into_iter().flat_map(|pipeline| pipeline.processors).collect();
     json(StatusCode::OK, &object!({ "processors": processors }))
 }

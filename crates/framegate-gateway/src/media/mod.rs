@@ -365,6 +365,18 @@ impl Media {
         })
     }
 
+    /// Begins to load the next processor that nobody has asked for yet, so that whoever looks at the list learns what
+    /// there is. One at a time: compiling all of them at once would leave nothing of the machine to the sessions.
+    pub fn warm_next(&self) {
+        let states = || self.registry.entries().iter().map(|entry| entry.state());
+        if states().any(|state| matches!(state, ProcessorState::Loading)) {
+            return;
+        }
+        if let Some(idle) = states().position(|state| matches!(state, ProcessorState::Idle)) {
+            self.warm(idle);
+        }
+    }
+
     fn warm(&self, pipeline: usize) {
         if let Some(mailbox) = self.mailboxes.first() {
             // A lost wish only means that the next offer asks again.

@@ -229,6 +229,16 @@ fn an_engine_whose_python_is_killed_says_so_and_ends() {
 }
 
 #[test]
+fn a_death_between_frames_is_noticed_at_once() {
+    let mut python = Python::of(SLEEPER);
+    let mut engine = python.nursery.fork_ready();
+    let child: i32 = engine.process(1, &clip(64, 48, 1)[0]).1.parse().unwrap();
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(engine.fault(), "the process of `test` was ended by signal 9 (SIGKILL)");
+}
+
+#[test]
 fn no_python_outlives_its_engine_or_its_nursery() {
     let mut python = Python::of(SLEEPER);
     python.nursery.described().unwrap();

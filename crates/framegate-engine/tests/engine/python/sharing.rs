@@ -71,7 +71,7 @@ fn a_crash_is_told_to_every_stream_and_the_next_engine_has_a_new_process() {
     assert_eq!(two.process(1, &units[0]).1, pid);
     one.unit(2, &units[1]);
     assert_eq!(one.fault(), "the process of `test` was ended by signal 6 (SIGABRT)");
-    two.unit(2, &units[1]);
+    // Without a frame: a death is noticed between them.
     assert_eq!(two.fault(), "the process of `test` was ended by signal 6 (SIGABRT)");
     exits(&mut python, 2);
     let mut next = python.nursery.fork_ready();

@@ -18,7 +18,8 @@ pub(crate) fn interpreter() -> PathBuf {
 pub(crate) struct Python {
     pub(crate) nursery: Nursery,
     pub(crate) loaded: Loaded,
-    pub(crate) folder: Folder,
+    /// Goes away with the test.
+    _folder: Folder,
 }
 
 impl Python {
@@ -34,7 +35,7 @@ impl Python {
         change(&mut spec);
         let mut nursery = Nursery::start_pipeline(&spec, arguments);
         let loaded = nursery.ready();
-        Self { nursery, loaded, folder }
+        Self { nursery, loaded, _folder: folder }
     }
 }
 

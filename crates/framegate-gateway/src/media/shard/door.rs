@@ -194,7 +194,10 @@ impl Shard {
             return;
         }
         let engine = EngineSeat { number, socket, pid, pidfd, run_queue: RunQueue::default() };
-        self.with(now, key, |seat| seat.engine = Some(engine));
+        self.with(now, key, |seat| {
+            seat.engine = Some(engine);
+            seat.session.engine_launched(now);
+        });
     }
 
     fn engine_ended(&mut self, now: Now, key: u64, number: u64, death: &Death) {
