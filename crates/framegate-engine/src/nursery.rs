@@ -71,6 +71,10 @@ enum Failure {
     System(&'static str, #[source] Errno),
     #[error("the process that started this one has gone")]
     Orphaned,
+    #[error(
+        "the Python file starts {0} threads when it is imported, which only `serve` can run; start them in the processor"
+    )]
+    PythonThreads(u32),
     #[error("loading the codecs: {0}")]
     Codec(#[from] framegate_codec::DecodeError),
     #[error(transparent)]

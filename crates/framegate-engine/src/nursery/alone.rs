@@ -369,6 +369,8 @@ fn be_nursery(
         Ok(()) => be_engine(&ground, mode, Some(fault), session, Threads::Caller, body),
         Err(_) => 1,
     });
+    // The engine's end of what ties it to Python must be the only one, so that its end is seen.
+    ground.disconnect();
     match engine.and_then(fork::wait) {
         Ok((kind, _)) => {
             let mut bytes = [0; fault::RECORD_BYTES_MAX];
@@ -414,13 +416,15 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
         SandboxMode::Enforce => restrict_nursery(&policy)?,
         SandboxMode::Audit => Reads::Unrestricted,
     };
-    // One engine is all there will be, so that no process needs to be forked for it.
-    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Once);
+    let start = |plan| python::Host::start(&plan, &policy, &filter, pipeline.isolation, Mode::Fork);
     let mut python = python.map(start).transpose()?;
     if sandbox == SandboxMode::Enforce {
         confine_nursery_calls()?;
     }
     let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
+    if python_tasks > 1 {
+        return Err(Failure::PythonThreads(python_tasks - 1));
+    }
     audit::enter(Phase::Nursery);
     let loaded = resolve::load(&pipeline.name, prepared, described);
     audit::enter(Phase::Own);
