@@ -51,6 +51,13 @@ class Plan:
     mode: str
     processors: list[tuple[Path, str | None]]
     sandbox: _sandbox.Sandbox | None
+    #: In place of a sandbox, where a run is audited.
+    audit: _sandbox.Audit | None
+
+    def enter(self, phase: _sandbox.Phase) -> None:
+        """Says whose code runs from now on, where that is of interest."""
+        if self.audit is not None:
+            self.audit.enter(phase)
 
 
 @dataclass
@@ -86,11 +93,12 @@ def main() -> NoReturn:
 
 
 def _parse(plan: dict[str, Any]) -> Plan:
-    sandbox = plan["sandbox"]
+    sandbox, audit = plan["sandbox"], plan["audit"]
     return Plan(
         plan["mode"],
         [(Path(entry["file"]), entry["processor"]) for entry in plan["processors"]],
         None if sandbox is None else _sandbox.parse(sandbox),
+        None if audit is None else _sandbox.parse_audit(audit),
     )
 
 
@@ -105,7 +113,11 @@ def _refusal(error: BaseException) -> bytes:
 
 
 def _load(plan: Plan) -> list[Definition]:
-    found = load(plan.processors)
+    plan.enter(_sandbox.Phase.IMPORT)
+    try:
+        found = load(plan.processors)
+    finally:
+        plan.enter(_sandbox.Phase.OWN)
     _output.flush()
     # What is alive now stays so: the collector of a forked process need not touch, and thereby copy, its pages.
     gc.collect()
@@ -380,7 +392,11 @@ class Worker:
             os.close(log)
             if self._plan.sandbox is not None:
                 _sandbox.confine(self._plan.sandbox, shared=False)
+            if self._plan.audit is not None:
+                self._plan.audit.limit()
+            self._plan.enter(_sandbox.Phase.ENGINE)
             _serve_one(self._plan, definitions, bridge, frames, area)
+            self._plan.enter(_sandbox.Phase.OWN)
 
     def _serve_all(self, definitions: list[Definition]) -> None:
         if self._plan.sandbox is not None:

@@ -106,6 +106,11 @@ impl Call {
         if is_open { Opens::Path } else { Opens::Nothing }
     }
 
+    /// Whether it makes the process another program.
+    pub(super) fn starts_program(&self) -> bool {
+        [libc::SYS_execve, libc::SYS_execveat].contains(&self.number)
+    }
+
     /// The descriptor of the folder its path is relative to (`None`: the working directory) and the path's address.
     pub(super) fn path_argument(&self) -> Option<(Option<i32>, u64)> {
         let (place, has_folder) = match self.opens() {
