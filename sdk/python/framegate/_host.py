@@ -337,19 +337,24 @@ def _settle(descriptors: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _serve_one(plan: Plan, definitions: list[Definition], bridge: int, frames: int, area: int) -> None:
-    session = _session(plan, definitions, bridge, frames, area)
+    connected = _socket(bridge)
+    plan.enter(_sandbox.Phase.ENGINE)
+    session = _session(plan, definitions, connected, frames, area)
     try:
         while not session.is_done:
             session.step()
     except _bridge.Gone:
         # The engine has been killed: nobody is left to answer.
         pass
+    plan.enter(_sandbox.Phase.OWN)
 
 
-def _session(plan: Plan, definitions: list[Definition], bridge: int, frames: int, area: int) -> _bridge.Session:
+def _session(
+    plan: Plan, definitions: list[Definition], bridge: socket.socket, frames: int, area: int
+) -> _bridge.Session:
     is_writable = any(definition.writable for definition in definitions)
     folders = [file.parent for file, _ in plan.processors]
-    return _bridge.Session(_socket(bridge), frames, area, is_writable, definitions, folders[0])
+    return _bridge.Session(bridge, frames, area, is_writable, definitions, folders[0])
 
 
 def _socket(descriptor: int) -> socket.socket:
@@ -394,9 +399,7 @@ class Worker:
                 _sandbox.confine(self._plan.sandbox, shared=False)
             if self._plan.audit is not None:
                 self._plan.audit.limit()
-            self._plan.enter(_sandbox.Phase.ENGINE)
             _serve_one(self._plan, definitions, bridge, frames, area)
-            self._plan.enter(_sandbox.Phase.OWN)
 
     def _serve_all(self, definitions: list[Definition]) -> None:
         if self._plan.sandbox is not None:
@@ -415,7 +418,7 @@ class Worker:
         if len(descriptors) != DESCRIPTORS:
             return False
         bridge, frames, area, log = descriptors
-        session = _session(self._plan, definitions, bridge, frames, area)
+        session = _session(self._plan, definitions, _socket(bridge), frames, area)
         self._sessions[bridge] = (session, log, int(packet))
         self._poll.register(bridge, select.POLLIN)
         return True
