@@ -33,7 +33,8 @@ use crate::{
     outbox::cut,
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
     sandbox::{
-        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+        EngineFilter, FilterError, HostBounds, Policy, Reads, SandboxError, Threads, confine_nursery_calls,
+        restrict_nursery,
     },
 };
 use child::{Child, Roots, Task};
@@ -71,10 +72,6 @@ enum Failure {
     System(&'static str, #[source] Errno),
     #[error("the process that started this one has gone")]
     Orphaned,
-    #[error(
-        "the Python file starts {0} threads when it is imported, which only `serve` can run; start them in the processor"
-    )]
-    PythonThreads(u32),
     #[error("loading the codecs: {0}")]
     Codec(#[from] framegate_codec::DecodeError),
     #[error(transparent)]
@@ -171,7 +168,8 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let null = open_null()?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
-    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
+    let bounds = HostBounds::Enforced(&policy, &filter);
+    let start = |plan| python::Host::start(&plan, bounds, isolation, mode);
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
     let (described, python_tasks) = described(&mut python, isolation)?;
