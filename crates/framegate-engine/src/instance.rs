@@ -16,6 +16,7 @@ use crate::{
 
 /// An instance of a processor. Calls never overlap.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a chain has at most eight, and calls the native ones for each frame")]
 pub(crate) enum Instance {
     /// A shared library in this process.
     Native(native::Instance),
