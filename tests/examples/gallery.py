@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/guide/examples.md: what `framegate run --video` shows of each example.
+"""Makes target/gallery: what `framegate run --video` shows of each example on a photograph.
 
     target/venv-pictures/bin/pip install av
     target/venv-pictures/bin/python tests/examples/gallery.py
@@ -39,7 +39,8 @@ def main():
             framegate("run", clip, "-p", ROOT / "examples" / source, "--video", film, *words)
             with av.open(str(film)) as opened:
                 picture = list(opened.decode(video=0))[index].to_image()
-        path = ROOT / "docs" / "images" / f"example-{name}.png"
+        path = ROOT / "target" / "gallery" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
         picture.resize(SIZE).quantize(COLOURS).save(path, optimize=True)
         print(path)
 

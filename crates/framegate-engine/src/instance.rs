@@ -16,7 +16,7 @@ use crate::{
 
 /// An instance of a processor. Calls never overlap.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a chain has at most eight, and calls the native ones for each frame")]
+#[expect(clippy::large_enum_variant, reason = "there are at most eight, and the usual one is the large one")]
 pub(crate) enum Instance {
     /// A shared library in this process.
     Native(native::Instance),

@@ -242,6 +242,10 @@ mod tests {
         for file in ["include/framegate/cv.hpp", "lib/pkgconfig/framegate.pc", "rust/framegate-abi/src/lib.rs"] {
             assert!(kit.folder().join(file).is_file(), "{file}");
         }
+        // What `pip install` needs: the project file and the README that it names.
+        for file in ["pyproject.toml", "README.md", "framegate/__init__.py"] {
+            assert!(kit.python().join(file).is_file(), "{file}");
+        }
         fs::write(&header, "broken").unwrap();
         fs::remove_file(kit.include().join("framegate.hpp")).unwrap();
         Kit::unpack_into(&cache).unwrap();

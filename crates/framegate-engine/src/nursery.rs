@@ -33,7 +33,8 @@ use crate::{
     outbox::cut,
     resolve::{self, Loaded, Prepared, ResolveError, resolve},
     sandbox::{
-        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+        EngineFilter, FilterError, HostBounds, Policy, Reads, SandboxError, Threads, confine_nursery_calls,
+        restrict_nursery,
     },
 };
 use child::{Child, Roots, Task};
@@ -167,7 +168,8 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let null = open_null()?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
-    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
+    let bounds = HostBounds::Enforced(&policy, &filter);
+    let start = |plan| python::Host::start(&plan, bounds, isolation, mode);
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
     let (described, python_tasks) = described(&mut python, isolation)?;

@@ -146,7 +146,7 @@ impl Seen {
                 let text = format!("grows by {} for each instance that was made and destroyed", kibibytes(each));
                 line("instances", CheckVerdict::Fail, text, Some("free in destroy what create made"))
             }
-            _ => line("instances", CheckVerdict::Ok, format!("made and destroyed {count} times"), None),
+            _ => line("instances", CheckVerdict::Ok, format!("made and destroyed, {count} in turn"), None),
         }
     }
 

@@ -170,7 +170,8 @@ impl Step {
             Self::Load => {
                 let name = |d: framegate_wire::Descriptor| {
                     let language = if d.language.is_empty() { String::new() } else { format!(", {}", d.language) };
-                    format!("{} {}{language}: {}", d.name, d.version, d.description)
+                    let version = if d.version.is_empty() { String::new() } else { format!(" {}", d.version) };
+                    format!("{}{version}{language}: {}", d.name, d.description)
                 };
                 teller.tell(&Told::Infos(loaded.descriptors().into_iter().map(name).collect()));
                 Ok(())
@@ -202,7 +203,9 @@ fn destroy(chain: Chain) {
 }
 
 fn instances(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
-    for done in 1..=INSTANCES {
+    // A process of another language is given to an engine once.
+    let is_native = loaded.libraries().count() == loaded.processors.len();
+    for done in 1..=if is_native { INSTANCES } else { 1 } {
         teller.tell(&Told::Next(format!("at the {done}. instance")));
         destroy(open(loaded, teller, &[])?);
         teller.tell(&Told::Memory { done, bytes: resident_bytes() });
