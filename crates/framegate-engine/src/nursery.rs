@@ -9,7 +9,7 @@ pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
-mod fork;
+pub(crate) mod fork;
 pub(crate) mod python;
 mod trial;
 

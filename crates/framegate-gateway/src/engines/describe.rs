@@ -55,14 +55,14 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
     })?;
     let mut nursery = Guarded(nursery);
     let mut deadline = Instant::now() + load_timeout(&entry.spec);
-    let mut fault = None;
+    let (mut fault, mut is_loaded) = (None, false);
     loop {
         wait(&nursery.0.control, deadline).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => "loading the processor and making an instance takes too long".to_owned(),
             _ => error.to_string(),
         })?;
         match control::receive(&nursery.0.control).map_err(|error| format!("its nursery speaks nonsense: {error}"))? {
-            Received::Reply(NurseryReply::Ready(loaded), _) => {
+            Received::Reply(NurseryReply::Ready(loaded), _) if !std::mem::replace(&mut is_loaded, true) => {
                 // One that starts threads when it is loaded cannot be tried out.
                 let is_tried = loaded.tasks <= 1;
                 entry.set_loaded(loaded)?;

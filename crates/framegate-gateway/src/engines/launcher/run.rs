@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use framegate_core::runner::Death;
 use framegate_core::schema;
 use framegate_wire::limits::TEXT_BYTES_MAX;
-use framegate_wire::{ExitKind, NurseryReply, NurseryRequest};
+use framegate_wire::{ExitKind, Loaded, NurseryReply, NurseryRequest};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -291,30 +291,33 @@ impl Run {
         self.fork_waiting(token);
     }
 
-    fn nursery_ready(&mut self, token: usize, about: framegate_wire::Loaded) {
+    fn nursery_ready(&mut self, token: usize, about: Loaded) {
         let Some(nursery) = self.nurseries.get_mut(&token) else { return };
-        nursery.ready = true;
+        if std::mem::replace(&mut nursery.ready, true) {
+            tracing::warn!("a nursery is ready twice and is ended");
+            nursery.kill();
+            return;
+        }
         let (pipeline, kind) = (nursery.pipeline, nursery.kind);
         if kind == Kind::Once {
             return;
         }
-        for processor in &about.processors {
-            tracing::info!(processor = %processor.name, version = %processor.version, tasks = about.tasks, "processor loaded");
-        }
         let waiting = if about.tasks > 1 {
-            tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
             // It cannot fork, not even for a trial: its only use was to find that out.
             nursery.kill();
             std::mem::take(&mut nursery.waiting)
         } else {
             VecDeque::new()
         };
-        if let Some(entry) = self.registry.entries().get(pipeline)
-            && let Err(text) = entry.set_loaded(about)
-        {
-            nursery.ready = false;
-            nursery.fault = Some(text);
-            nursery.kill();
+        if let Some(entry) = self.registry.entries().get(pipeline) {
+            match entry.set_loaded(about) {
+                Ok(loaded) => note_loaded(&entry.name, &loaded),
+                Err(text) => {
+                    nursery.ready = false;
+                    nursery.fault = Some(text);
+                    nursery.kill();
+                }
+            }
         }
         for request in waiting {
             self.launch(request);
@@ -334,9 +337,9 @@ impl Run {
     /// No instance of the processors can be made: no engine would do better.
     fn trial_failed(&mut self, token: usize, text: &str) {
         let text = schema::beginning(text, TEXT_BYTES_MAX);
-        let Some(nursery) = self.nurseries.get_mut(&token).filter(|nursery| nursery.kind == Kind::Forking) else {
-            return;
-        };
+        // A second failure is nothing new; one that repeats it must not fill the log.
+        let fails = |nursery: &&mut Nursery| nursery.kind == Kind::Forking && !nursery.is_retired;
+        let Some(nursery) = self.nurseries.get_mut(&token).filter(fails) else { return };
         nursery.is_ending = true;
         nursery.is_retired = true;
         let (pipeline, waiting) = (nursery.pipeline, std::mem::take(&mut nursery.waiting));
@@ -457,6 +460,17 @@ impl Run {
             self.read_output(token);
         }
         self.orphans.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+    }
+}
+
+/// Says in the log what was loaded, in texts that were checked.
+fn note_loaded(pipeline: &str, loaded: &Loaded) {
+    for processor in &loaded.processors {
+        let (name, version) = (&processor.name, &processor.version);
+        tracing::info!(pipeline, processor = %name, ?version, tasks = loaded.tasks, "processor loaded");
+    }
+    if loaded.tasks > 1 {
+        tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
     }
 }
 
