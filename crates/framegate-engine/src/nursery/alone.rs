@@ -305,7 +305,8 @@ impl Supervisor {
 
     /// Takes one report of the nursery; `false` when it was the last.
     fn hear_report(&mut self, hear: Hear<'_>) -> Result<bool, AloneError> {
-        let received = report::receive(&self.control).map_err(|error| AloneError::System("hearing the nursery", error))?;
+        let received =
+            report::receive(&self.control).map_err(|error| AloneError::System("hearing the nursery", error))?;
         let Some((report, listener)) = received else { return Ok(false) };
         self.preparing = None;
         self.heard = Some(Instant::now());

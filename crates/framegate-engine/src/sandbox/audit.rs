@@ -134,7 +134,15 @@ impl Auditor {
         let system = SYSTEM_PATHS.iter().map(PathBuf::from);
         let readable =
             system.chain(policy.readable.iter().cloned()).filter_map(|path| path.canonicalize().ok()).collect();
-        Ok(Self { listener, nursery, engine, readable, phases: Vec::new(), left: VecDeque::new(), told: BTreeSet::new() })
+        Ok(Self {
+            listener,
+            nursery,
+            engine,
+            readable,
+            phases: Vec::new(),
+            left: VecDeque::new(),
+            told: BTreeSet::new(),
+        })
     }
 
     /// The descriptor that is readable while a question waits, and hung up when nobody is left to ask about.

@@ -6,7 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{ExitKind, FromOffline, Isolation, OfflineFailure, PipelineSpec, SandboxMode, limits::TEXT_BYTES_MAX};
+use framegate_wire::{
+    ExitKind, FromOffline, Isolation, OfflineFailure, PipelineSpec, SandboxMode, limits::TEXT_BYTES_MAX,
+};
 use rustix::{
     pipe::{PipeFlags, pipe_with},
     process::{Pid, getpid},
