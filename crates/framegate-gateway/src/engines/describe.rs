@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use framegate_wire::NurseryReply;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::children;
 use super::control::{self, Received};
 use super::nursery::{Kind, Nursery, NurseryProgram, load_timeout};
 use super::registry::{PipelineEntry, Registry};
@@ -44,7 +45,7 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.0.kill();
         // Nothing to tell anybody: what it had to say was heard.
-        let _ = self.0.child.wait();
+        let _ = children::wait(&mut self.0.child);
     }
 }
 
@@ -82,7 +83,9 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
         }
     }
     if fault.is_none() && wait(&nursery.0.pidfd, Instant::now() + END_TIMEOUT).is_ok() {
-        fault = nursery.0.child.wait().ok().map(|status| format!("loading the processor ended with {status}"));
+        fault = children::wait(&mut nursery.0.child)
+            .ok()
+            .map(|status| format!("loading the processor ended with {status}"));
     }
     Err(fault.unwrap_or_else(|| "loading the processor failed".to_owned()))
 }

@@ -14,16 +14,16 @@ use framegate_wire::{ExitKind, Loaded, NurseryReply, NurseryRequest};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::{Order, Owner, Request};
+use crate::engines::children;
 use crate::engines::control::{self, Received};
 use crate::engines::nursery::{Kind, Nursery, NurseryProgram};
 use crate::engines::output::Output;
 use crate::engines::registry::{PipelineEntry, ProcessorState, Registry};
 use crate::media::mailbox::Mail;
 
-/// How often printing engines and orphans are looked at.
+/// How often printing engines and strays are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Least time between two tries to load a processor that fails.
@@ -47,7 +47,6 @@ struct Engine {
     /// The session's end of the socket pair until the fork is confirmed.
     socket: Option<OwnedFd>,
     output: usize,
-    pid: Option<u32>,
 }
 
 pub(super) struct Run {
@@ -59,7 +58,8 @@ pub(super) struct Run {
     nurseries: HashMap<usize, Nursery>,
     engines: HashMap<u64, Engine>,
     outputs: HashMap<usize, (u64, Output)>,
-    orphans: Vec<Pid>,
+    /// Whether there may be processes that a nursery has left behind.
+    has_strays: bool,
     failed_at: HashMap<usize, Instant>,
     next_token: usize,
     next_engine: u64,
@@ -76,7 +76,7 @@ impl Run {
             nurseries: HashMap::new(),
             engines: HashMap::new(),
             outputs: HashMap::new(),
-            orphans: Vec::new(),
+            has_strays: false,
             failed_at: HashMap::new(),
             next_token: FIRST_TOKEN,
             next_engine: 1,
@@ -108,9 +108,10 @@ impl Run {
         }
         for nursery in self.nurseries.values_mut() {
             nursery.kill();
-            let _ = nursery.child.wait();
+            let _ = children::wait(&mut nursery.child);
         }
         self.tick(Instant::now());
+        children::end_strays();
     }
 
     fn on_order(&mut self, order: Order) {
@@ -213,8 +214,7 @@ impl Run {
         let mut output = Output::new(reader, Instant::now());
         self.poll.registry().register(output.pipe(), Token(output_token), Interest::READABLE)?;
         self.outputs.insert(output_token, (engine, output));
-        let record =
-            Engine { owner: owner.clone(), nursery: token, socket: Some(ours), output: output_token, pid: None };
+        let record = Engine { owner: owner.clone(), nursery: token, socket: Some(ours), output: output_token };
         self.engines.insert(engine, record);
         Ok(())
     }
@@ -370,7 +370,6 @@ impl Run {
             nursery.kill();
             return;
         }
-        record.pid = Some(pid);
         record.owner.tell(|owner| Mail::EngineLaunched {
             session: owner.session,
             engine: owner.engine,
@@ -398,10 +397,11 @@ impl Run {
     fn nursery_died(&mut self, token: usize) {
         self.read_control(token);
         let Some(mut nursery) = self.nurseries.remove(&token) else { return };
+        self.has_strays = true;
         for descriptor in [&nursery.control, &nursery.pidfd] {
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor.as_raw_fd()));
         }
-        let status = nursery.child.wait().ok();
+        let status = children::wait(&mut nursery.child).ok();
         let kind = status.and_then(|status| match (status.code(), status.signal()) {
             (Some(code), _) => Some(ExitKind::Code(code)),
             (None, Some(signal)) => Some(ExitKind::Signal(signal)),
@@ -410,10 +410,6 @@ impl Run {
         let orphaned: Vec<u64> =
             self.engines.iter().filter(|(_, engine)| engine.nursery == token).map(|(engine, _)| *engine).collect();
         for engine in orphaned {
-            let pid = self.engines.get(&engine).and_then(|record| record.pid);
-            if nursery.kind == Kind::Forking {
-                self.orphans.extend(pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw));
-            }
             self.ended(engine, &Death { kind, fault: None, launch_error: None });
         }
         let text = nursery.fault.take().unwrap_or_else(|| match kind {
@@ -459,7 +455,9 @@ impl Run {
         for token in tokens {
             self.read_output(token);
         }
-        self.orphans.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+        if self.has_strays {
+            self.has_strays = children::end_strays();
+        }
     }
 }
 
