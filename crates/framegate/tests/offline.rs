@@ -232,6 +232,7 @@ fn elements_of_gstreamer_run_and_keep_the_rules() {
     let spec = "gst: videoflip video-direction=horiz ! queue";
     let output = folder.framegate(&["run", "clip.ivf", "-p", spec, "--video", "seen.mp4"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(findings(&output), Vec::<String>::new());
     assert_eq!(text(&output.stdout).lines().count(), 20);
     assert!(folder.0.join("seen.mp4").exists());
     let output = folder.framegate(&["check", spec, "--json"]);

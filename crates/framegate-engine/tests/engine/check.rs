@@ -154,7 +154,7 @@ FG_ENTRY("test", "1.0.0", "A test.", create)
 #[test]
 fn a_parameter_that_is_set_once_is_no_warning() {
     let fixed = ["7 values", "`number` took no other value", "`text` took no other value"];
-    expect(&with_params("value->number == 0.25", "0"), "parameters", CheckVerdict::Ok, &fixed);
-    let half = ["1 of 7 values", "with `number` = 0: "];
+    expect(&with_params("value->number == 0.25", "value->text[0] == 'n'"), "parameters", CheckVerdict::Ok, &fixed);
+    let half = ["1 of 7 values", "with `number` = 0.0: "];
     expect(&with_params("value->number > 0", "value->text[0]"), "parameters", CheckVerdict::Warn, &half);
 }
