@@ -38,7 +38,7 @@ use super::{
 use crate::{
     limits::READ_BYTES,
     outbox::cut,
-    resolve::{self, Loaded, resolve},
+    resolve::{self, LibrariesIn, Loaded, resolve},
     sandbox::{
         EngineFilter, Policy, Reads, Threads,
         audit::{self, Auditor, Finding, Phase},
@@ -420,12 +420,13 @@ fn prepare(pipeline: &PipelineSpec, supervisor: Pid, control: &OwnedFd) -> Resul
     if sandbox == SandboxMode::Enforce {
         confine_nursery_calls()?;
     }
+    // And with one engine there is nothing to share.
     let (described, python_tasks) = described(&mut python, pipeline.isolation)?;
     audit::enter(Phase::Nursery);
-    let loaded = resolve::load(&pipeline.name, prepared, described);
+    let loaded = resolve::load(&pipeline.name, prepared, described, LibrariesIn::Engine);
     audit::enter(Phase::Own);
     fault::warm_up();
-    let ground = Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks };
+    let ground = Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks, shared: None };
     let connected = ground.connect(std::io::stderr().as_fd());
     connected.map_err(|error| Failure::System("connecting to Python", error))?;
     Ok((ground, sandbox))

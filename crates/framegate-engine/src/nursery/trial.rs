@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{ExitKind, FaultReport, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX};
+use framegate_wire::{ExitKind, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX};
 use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     pipe::{PipeFlags, pipe_with},
@@ -17,7 +17,7 @@ use rustix::{
 use super::{
     Ground,
     child::{Child, Ended, Task},
-    fault::enter,
+    fault::{enter, place_of},
 };
 use crate::{
     chain::{Chain, Opening},
@@ -139,13 +139,7 @@ fn explain(ended: &Ended) -> String {
         ExitKind::Code(code) => return format!("making the processors ended their process with status {code}"),
         ExitKind::Signal(signal) => signal_name(signal),
     };
-    let place = match &ended.fault {
-        Some(FaultReport { function: Some(function), location: Some(location), .. }) => {
-            format!(" in `{function}` ({location})")
-        }
-        Some(FaultReport { location: Some(location), .. }) => format!(" at {location}"),
-        _ => String::new(),
-    };
+    let place = ended.fault.as_ref().map(place_of).unwrap_or_default();
     format!("making the processors crashed with {how}{place}")
 }
 
