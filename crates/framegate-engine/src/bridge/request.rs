@@ -159,7 +159,7 @@ mod tests {
             rotation: 0,
             matrix: abi::MATRIX_BT709,
             range: abi::RANGE_FULL,
-            plane_count: layout.plane_count as u32,
+            plane_count: u32::try_from(layout.plane_count).unwrap(),
             reserved: 0,
             planes,
         }

@@ -158,8 +158,7 @@ impl Session {
             Ask::Set => member.set(&serde_json::from_slice(body).ok()?),
             Ask::Load => {
                 let (version, bytes) = request::state(body, self.frames.bytes())?;
-                // A copy: the author's code may read it twice.
-                member.instance.load_state(version, &bytes.to_vec())
+                member.instance.load_state(version, bytes)
             }
             Ask::Receive => member.instance.receive(body),
             Ask::Configure => match member.instance.configure(&request::config(body)?) {

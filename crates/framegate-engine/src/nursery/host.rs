@@ -2,7 +2,7 @@
 //! takes one request of each engine at a time.
 
 use std::{
-    io::IoSliceMut,
+    io::{IoSliceMut, Write as _},
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
     rc::Rc,
@@ -20,7 +20,11 @@ use super::{
     child::{free, last_errno, line_buffer_stdout, put},
     fault,
 };
-use crate::{bridge::link::FarEnd, bridge::served::Session, library::Library, sandbox::confine_shared};
+use crate::{
+    bridge::{link::FarEnd, served::Session},
+    library::Library,
+    sandbox::confine_shared,
+};
 
 /// Where the socket to the nursery is.
 const RELAY_FD: RawFd = 3;
@@ -55,7 +59,8 @@ pub(super) fn run(relay: OwnedFd, fault: OwnedFd, ground: &Ground) -> i32 {
     match served {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("framegate-engine: {error}");
+            // To where the nursery's own go; when that fails too, the exit status must do.
+            let _ = writeln!(std::io::stderr(), "framegate-engine: {error}");
             1
         }
     }
@@ -158,7 +163,8 @@ impl Host {
         match Session::new(FarEnd { socket, frames, area }) {
             Ok(session) => self.engines.push(Served { number, log, session }),
             Err(error) => {
-                eprintln!("framegate-engine: taking over an engine's memory: {error}");
+                // The engine is told that its process is gone, and this says why.
+                let _ = writeln!(std::io::stderr(), "framegate-engine: taking over an engine's memory: {error}");
                 self.release(number);
             }
         }
