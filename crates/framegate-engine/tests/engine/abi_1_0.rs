@@ -221,9 +221,13 @@ impl Play {
         let (mut jpeg, mut result) = (None, None);
         while jpeg.is_none() || result.is_none() {
             self.until(engine, |message, payload| match message {
-                FromEngine::Snapshot { id: 5, .. } => Some(jpeg = Some(payload)),
+                FromEngine::Snapshot { id: 5, .. } => {
+                    jpeg = Some(payload);
+                    Some(())
+                }
                 FromEngine::Result(header) if header.seq.0 == seq => {
-                    Some(result = Some((status_text(&header.status), payload)))
+                    result = Some((status_text(&header.status), payload));
+                    Some(())
                 }
                 _ => None,
             });
