@@ -121,6 +121,7 @@ pub(crate) enum EntryProblem {
 #[derive(Debug)]
 pub(crate) struct Image {
     path: PathBuf,
+    file: PathBuf,
     memory: File,
     /// Libraries it names that lie beside it (`$ORIGIN`).
     beside: Vec<PathBuf>,
@@ -144,12 +145,17 @@ impl Image {
         let not_library = |reason| LoadError::NotLibrary { path: path.to_owned(), reason, hint: hint(path) };
         let beside = libraries_beside(&Elf::parse(&bytes).map_err(not_library)?, path);
         let memory = sealed_copy(&bytes).map_err(LoadError::Copy)?;
-        Ok(Self { path: path.to_owned(), memory, beside })
+        Ok(Self { path: path.to_owned(), file: file.to_owned(), memory, beside })
     }
 
-    /// The file that was copied.
+    /// The file that people know.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file that was copied: what `addr2line` and debuggers read.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Name under which the copy is loaded.

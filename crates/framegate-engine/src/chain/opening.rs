@@ -12,7 +12,7 @@ use super::{Chain, Member, memory::Memory, plan::same_frames};
 use crate::{
     bridge::{
         Bridge,
-        remote::{Remote, RemoteError},
+        remote::{About, Remote, RemoteError},
     },
     clock::Clock,
     instance::{Instance, Setting, Wanted},
@@ -221,17 +221,19 @@ impl Chain {
 
 fn make(name: &str, program: &Program, setting: Setting, bridge: Option<&Rc<Bridge>>) -> Result<Instance, ChainError> {
     let name = || name.to_owned();
+    let remote = |about, number, setting| {
+        let bridge = bridge.ok_or_else(|| ChainError::NoLink(name()))?;
+        let made = Remote::create(Rc::clone(bridge), number, about, setting);
+        made.map(|remote| Instance::Remote(Box::new(remote)))
+            .map_err(|error| ChainError::Remote { name: name(), error })
+    };
     match program {
         Program::Native(library) => {
             let made = native::Instance::create(library, setting);
             made.map(Instance::Native).map_err(|error| ChainError::Create { name: name(), error })
         }
-        Program::Remote { info, number } => {
-            let bridge = bridge.ok_or_else(|| ChainError::NoLink(name()))?;
-            let made = Remote::create(Rc::clone(bridge), *number, (**info).clone(), setting);
-            made.map(|remote| Instance::Remote(Box::new(remote)))
-                .map_err(|error| ChainError::Remote { name: name(), error })
-        }
+        Program::Shared { library, number } => remote(About::Library(library.descriptor().clone()), *number, setting),
+        Program::Remote { info, number } => remote(About::All((**info).clone()), *number, setting),
     }
 }
 

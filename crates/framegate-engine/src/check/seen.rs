@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub(super) nothing: Option<String>,
     memory: Vec<(u64, u64)>,
     tried: u64,
+    /// Parameters that took no other value.
+    fixed: Vec<String>,
     pub(super) states: Vec<SavedState>,
     pub(super) is_done: bool,
     /// Why it could not go on.
@@ -59,6 +61,7 @@ impl Seen {
             Told::Nothing(why) => self.nothing = Some(why),
             Told::Memory { done, bytes } => self.memory.push((done, bytes)),
             Told::Wrong(text) => self.wrong.push(text),
+            Told::Fixed(id) => self.fixed.push(id),
             Told::Tried(tried) => self.tried = tried,
             Told::States => self.states = postcard::from_bytes(payload).unwrap_or_default(),
             Told::Done => self.is_done = true,
@@ -135,7 +138,11 @@ impl Seen {
             let text = format!("{} of {} {what} are refused, first {wrong}", self.wrong.len(), self.tried);
             return line(name, CheckVerdict::Warn, text, Some("narrow the range, or take every value of it"));
         }
-        line(name, CheckVerdict::Ok, format!("{} {what}", self.tried), None)
+        let mut text = format!("{} {what}", self.tried);
+        for id in &self.fixed {
+            text.push_str(&format!("; `{id}` took no other value than it had"));
+        }
+        line(name, CheckVerdict::Ok, text, None)
     }
 
     /// How memory grew from instance to instance.

@@ -331,3 +331,31 @@ impl Supervisor {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_begins_when_the_sources_are_compiled() {
+        let ((control, nursery), (session, _engine)) =
+            (pair(SocketType::SEQPACKET).unwrap(), pair(SocketType::STREAM).unwrap());
+        let mut supervisor = Supervisor {
+            control,
+            session,
+            is_open: true,
+            output: Output::new().unwrap().0,
+            auditor: None,
+            reader: Reader::default(),
+            buffer: Vec::new(),
+            end: None,
+            patience: Some(Duration::ZERO),
+            preparing: None,
+            heard: None,
+        };
+        assert!(matches!(supervisor.timeout(), Ok(None)), "compilers have a limit of their own");
+        report::send(&nursery, &Report::Resolved, None).unwrap();
+        assert!(supervisor.hear_report(&mut |_, _| Ok(())).unwrap());
+        assert!(matches!(supervisor.timeout(), Err(AloneError::Silent(Duration::ZERO))));
+    }
+}

@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{
-    ExitKind, FaultReport, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX, signal_name,
-};
+use framegate_wire::{ExitKind, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX, signal_name};
 use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     pipe::{PipeFlags, pipe_with},
@@ -19,7 +17,7 @@ use rustix::{
 use super::{
     Ground,
     child::{Child, Ended, Task},
-    fault::enter,
+    fault::{enter, place_of},
 };
 use crate::{
     chain::{Chain, Opening},
@@ -142,12 +140,6 @@ fn explain(ended: &Ended) -> String {
         ExitKind::Signal(libc::SIGSYS) => "SIGSYS, a system call that the sandbox kills for".to_owned(),
         ExitKind::Signal(signal) => signal_name(signal),
     };
-    let place = match &ended.fault {
-        Some(FaultReport { function: Some(function), location: Some(location), .. }) => {
-            format!(" in `{function}` ({location})")
-        }
-        Some(FaultReport { location: Some(location), .. }) => format!(" at {location}"),
-        _ => String::new(),
-    };
+    let place = ended.fault.as_ref().map(place_of).unwrap_or_default();
     format!("making the processors crashed with {how}{place}")
 }

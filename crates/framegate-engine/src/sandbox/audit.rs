@@ -187,7 +187,8 @@ impl Auditor {
             self.leave(process);
         }
         if !is_allowed {
-            return Some(Finding { what: call.describe(path.as_deref()), remedy: None });
+            let finding = Finding { what: call.describe(path.as_deref()), remedy: None };
+            return call.is_missed().then_some(finding);
         }
         if call.opens() != Opens::Nothing
             && let Some(path) = path

@@ -268,6 +268,12 @@ impl EngineFilter {
         Ok([vec![own.clone(), text(&self.program)], vec![own, text(&self.shared)]])
     }
 
+    /// Binds the calling thread, the only one, of a process that serves several engines.
+    pub(super) fn apply_shared(&self) -> Result<(), FilterError> {
+        apply_filter(&own_process(std::process::id())?)?;
+        Ok(apply_filter(&self.shared)?)
+    }
+
     pub(super) fn apply(&self, threads: Threads) -> Result<(), FilterError> {
         let own = own_process(std::process::id())?;
         for program in [&own, &self.program] {

@@ -219,19 +219,16 @@ impl Play {
         engine.say(&ToEngine::Snapshot { id: 5, view: View::Processed }, &[]);
         engine.unit(seq, &self.units[usize::try_from(seq).unwrap() - 1]);
         let (mut jpeg, mut result) = (None, None);
-        while jpeg.is_none() || result.is_none() {
-            self.until(engine, |message, payload| match message {
-                FromEngine::Snapshot { id: 5, .. } => {
-                    jpeg = Some(payload);
-                    Some(())
-                }
+        self.until(engine, |message, payload| {
+            match message {
+                FromEngine::Snapshot { id: 5, .. } => jpeg = Some(payload),
                 FromEngine::Result(header) if header.seq.0 == seq => {
                     result = Some((status_text(&header.status), payload));
-                    Some(())
                 }
-                _ => None,
-            });
-        }
+                _ => {}
+            }
+            (jpeg.is_some() && result.is_some()).then_some(())
+        });
         let (status, data) = result.unwrap();
         self.say(format_args!("frame {seq} with picture: {status}, data {}", String::from_utf8(data).unwrap()));
         match jpeg.unwrap() {

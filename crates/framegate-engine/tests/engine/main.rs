@@ -21,6 +21,7 @@ mod params;
 mod pictures;
 mod python;
 mod sandbox;
+mod sharing;
 mod states;
 mod support;
 mod trial;

@@ -98,8 +98,6 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_perf_event_open, "performance counters (perf_event_open)"),
     (libc::SYS_inotify_init1, "watching files (inotify_init1)"),
     (libc::SYS_sched_setscheduler, "changing its scheduling (sched_setscheduler)"),
-    (libc::SYS_sched_setattr, "changing its scheduling (sched_setattr)"),
-    (libc::SYS_sched_getattr, "reading its scheduling (sched_getattr)"),
     (libc::SYS_setpriority, "changing its priority (setpriority)"),
     (libc::SYS_prlimit64, "changing limits (prlimit64)"),
     (libc::SYS_mlock, "locking memory (mlock)"),
@@ -117,7 +115,16 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_fsync, "writing files (fsync)"),
 ];
 
+/// What libraries try for themselves and go on without, as GLib does for each pool of threads: no author can do anything
+/// about it, or has to.
+const NEVER_MISSED: [i64; 2] = [libc::SYS_sched_getattr, libc::SYS_sched_setattr];
+
 impl Call {
+    /// Whether a refusal is worth telling.
+    pub(super) fn is_missed(&self) -> bool {
+        !NEVER_MISSED.contains(&self.number)
+    }
+
     /// What it opens, if it is made.
     pub(super) fn opens(&self) -> Opens {
         let is_open = self.number == libc::SYS_openat;

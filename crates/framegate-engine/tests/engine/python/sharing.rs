@@ -1,8 +1,8 @@
 //! `isolation = "shared"`: one process for all streams.
 
-use framegate_wire::{ExitKind, Isolation, NurseryReply, PipelineSpec, Status};
+use framegate_wire::{ExitKind, Isolation, NurseryReply, Status};
 
-use super::support::Python;
+use super::support::{Python, spec};
 use crate::support::{Folder, Nursery, clip, level_1, pipeline};
 
 fn shared(source: &str) -> Python {
@@ -110,10 +110,12 @@ fn a_shared_process_that_hangs_is_replaced() {
 }
 
 #[test]
-fn a_pipeline_of_libraries_cannot_be_shared_and_says_so() {
+fn python_and_libraries_cannot_be_shared_together_and_it_says_so() {
     let folder = Folder::new();
     let library = folder.compile("test", &level_1("", "return FG_NO_RESULT;"), &[]);
-    let spec = PipelineSpec { isolation: Isolation::Shared, ..pipeline(&library) };
+    let mut spec = spec(&folder, "@framegate.processor\ndef other(frame): pass");
+    spec.processors.extend(pipeline(&library).processors);
+    spec.isolation = Isolation::Shared;
     let text = Nursery::start_pipeline(&spec, &[]).fault();
-    assert!(text.contains("pipeline `test`: isolation = \"shared\"") && text.contains("leave the line out"), "{text}");
+    assert!(text.contains("pipeline `test`: isolation = \"shared\"") && text.contains("make two pipelines"), "{text}");
 }
