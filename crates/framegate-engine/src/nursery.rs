@@ -87,6 +87,8 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Python(#[from] python::HostError),
+    #[error("the Python process {0}; its engines end with it")]
+    PythonEnded(String),
     #[error(
         "pipeline `{pipeline}`: a library started {threads} threads when it was loaded, which the process of \
          isolation = \"shared\", a fork of this one, would lose. Leave the line out; or start them when an instance is made"
@@ -120,11 +122,15 @@ pub fn run(options: &Options) -> Result<(), NurseryError> {
         tasks: ground.tasks(),
         reads_restricted: ground.reads == Reads::Restricted,
     };
-    let lost = |error| Failure::System("answering on the control socket", error);
     control.send(&NurseryReply::Ready(about), None).map_err(lost)?;
     let mut nursery = Nursery { control, ground, mode: options.mode, children: Vec::new(), trial: None };
     nursery.try_out().map_err(lost)?;
-    Ok(nursery.serve().map_err(lost)?)
+    Ok(nursery.serve()?)
+}
+
+/// The gateway cannot be answered.
+fn lost(error: Errno) -> Failure {
+    Failure::System("answering on the control socket", error)
 }
 
 /// What engines are made from.
@@ -278,7 +284,7 @@ impl Nursery {
     }
 
     /// Serves until the control socket closes, which is not an error.
-    fn serve(mut self) -> Result<(), Errno> {
+    fn serve(mut self) -> Result<(), Failure> {
         loop {
             let mut waited = vec![PollFd::from_borrowed_fd(self.control.socket(), PollFlags::IN)];
             waited.extend(
@@ -298,27 +304,28 @@ impl Nursery {
             });
             match poll(&mut waited, patience.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Failure::System("waiting", error)),
             }
             let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
             let has_python_gone = waited[1..=python].iter().any(|host| !host.revents().is_empty());
             drop(waited);
             drop(host);
-            self.reap()?;
+            self.reap().map_err(lost)?;
             if let Some(shared) = &self.ground.shared {
-                shared.go_on(&self.ground.loaded)?;
+                shared.go_on(&self.ground.loaded).map_err(lost)?;
             }
             if has_python_gone {
                 // Its engines end with it, and no more can be made here.
-                return Err(Errno::PIPE);
+                let how = self.ground.python.as_mut().map_or_else(String::new, python::Host::how_it_ended);
+                return Err(Failure::PythonEnded(how));
             }
             if let Some(described) = self.trial.as_mut().and_then(|trial| trial.go_on(&self.ground.loaded)) {
                 self.trial = None;
-                self.control.send(&described, None)?;
+                self.control.send(&described, None).map_err(lost)?;
             }
             if is_asked {
-                match self.control.receive()? {
-                    Some(fork) => self.fork(fork)?,
+                match self.control.receive().map_err(|error| Failure::System("hearing the gateway", error))? {
+                    Some(fork) => self.fork(fork).map_err(lost)?,
                     None => return Ok(()),
                 }
             }

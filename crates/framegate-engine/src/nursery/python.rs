@@ -169,9 +169,11 @@ impl Host {
         self.control.as_fd()
     }
 
-    /// How it ended, once it has.
+    /// How it ended, once it has closed its end of the socket.
     pub(crate) fn how_it_ended(&mut self) -> String {
         use std::os::unix::process::ExitStatusExt as _;
+        // Its end may have been closed by the author's code; one that is ending already ends as it would have.
+        let _ = self.child.kill();
         match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
                 (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
