@@ -11,6 +11,10 @@ const PARTS: [(&str, &str, &[&str]); 3] = [
     ("sdk/python/framegate", "python/framegate", &["py", "typed"]),
 ];
 
+/// Single files: where they come from, and their place in the kit. With these `pip install` takes the Python folder.
+const SINGLE: [(&str, &str); 2] =
+    [("sdk/python/pyproject.toml", "python/pyproject.toml"), ("sdk/python/README.md", "python/README.md")];
+
 fn main() -> io::Result<()> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("../..").canonicalize()?;
     let mut table = String::from("&[\n");
@@ -24,6 +28,11 @@ fn main() -> io::Result<()> {
             };
             writeln!(table, "({:?}, include_str!({file:?})),", format!("{place}/{name}")).map_err(io::Error::other)?;
         }
+    }
+    for (file, place) in SINGLE {
+        let file = root.join(file);
+        println!("cargo::rerun-if-changed={}", file.display());
+        writeln!(table, "({place:?}, include_str!({file:?})),").map_err(io::Error::other)?;
     }
     table.push(']');
     let output = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);

@@ -2,12 +2,14 @@
 //!
 //! The engine is the one that asks; the other end answers each request and may send log lines and messages for the page
 //! at any time. Words go over a socket, pixels lie in shared memory: [`link`] makes both, [`packet`] says what the words
-//! are, [`remote`] is a processor seen from its engine.
+//! are, [`remote`] is a processor seen from its engine. The other end is Python's, or for libraries [`served`].
 
 pub(crate) mod description;
 pub(crate) mod link;
 pub(crate) mod packet;
 pub(crate) mod remote;
+mod request;
+pub(crate) mod served;
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,14 +17,17 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{LogLevel, limits::TEXT_BYTES_MAX};
+use framegate_wire::{LogLevel, limits::TEXT_BYTES_MAX, signal_name};
 use rustix::{
     io::{Errno, pread},
     net::{RecvFlags, SendFlags, recv, send},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::outbox::{Outbox, cut};
+use crate::{
+    instance::Wanted,
+    outbox::{Outbox, cut},
+};
 use link::Link;
 use packet::{PACKET_BYTES_MAX, REPLY_BYTES, Reply, Tell};
 
@@ -48,7 +53,7 @@ pub(crate) struct Bridge {
     outbox: Arc<Outbox>,
     packet: RefCell<Box<[u8]>>,
     /// By the other end's number: place in the pipeline, and what log lines begin with.
-    members: RefCell<Vec<(u32, String)>>,
+    members: RefCell<Vec<Member>>,
     /// The first way it was found to be gone.
     end: RefCell<Option<String>>,
     /// Whether the last look found nothing.
@@ -57,11 +62,25 @@ pub(crate) struct Bridge {
     is_reset: Cell<bool>,
 }
 
+/// A processor of the other end.
+#[derive(Debug, Default)]
+struct Member {
+    /// Its place in the pipeline.
+    place: u32,
+    /// What its log lines begin with.
+    prefix: String,
+    /// What it wants, once it has said that it wants something else.
+    wanted: Option<Wanted>,
+}
+
 /// What the watcher of the other end says of its death.
-#[derive(Debug, Deserialize)]
-struct Death {
-    signal: Option<i32>,
-    code: Option<i32>,
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Death {
+    pub(crate) signal: Option<i32>,
+    pub(crate) code: Option<i32>,
+    /// The function it died in, for people, with what comes before it in a sentence.
+    #[serde(default)]
+    pub(crate) place: String,
 }
 
 impl Bridge {
@@ -101,9 +120,14 @@ impl Bridge {
     fn introduce(&self, number: usize, place: u32, prefix: &str) {
         let mut members = self.members.borrow_mut();
         if members.len() <= number {
-            members.resize(number + 1, (0, String::new()));
+            members.resize_with(number + 1, Member::default);
         }
-        members[number] = (place, prefix.to_owned());
+        members[number] = Member { place, prefix: prefix.to_owned(), wanted: None };
+    }
+
+    /// What the other end's processor `number` wants now, if it is no longer what it wanted first.
+    fn wanted(&self, number: usize) -> Option<Wanted> {
+        self.members.borrow().get(number)?.wanted
     }
 
     /// Asks, and waits for the answer. Whoever waits for too long is ended by the gateway.
@@ -167,6 +191,11 @@ impl Bridge {
         match reply.tell {
             Tell::Log => self.log(&reply, &first),
             Tell::Send => self.send(&reply, &first),
+            Tell::Want => {
+                if let Some(member) = self.members.borrow_mut().get_mut(reply.processor as usize) {
+                    member.wanted = packet::parse_want(&first).or(member.wanted);
+                }
+            }
             Tell::Died => return Err(self.gone(serde_json::from_slice::<Death>(&first).ok().map(describe))),
             _ => return Ok(Some(Answer { reply, first, second })),
         }
@@ -218,13 +247,13 @@ impl Bridge {
         };
         let text = String::from_utf8_lossy(text);
         let members = self.members.borrow();
-        let prefix = members.get(reply.processor as usize).map_or("", |(_, prefix)| prefix);
+        let prefix = members.get(reply.processor as usize).map_or("", |member| member.prefix.as_str());
         self.outbox.log(level, cut(&format!("{prefix}{}", text.trim_end()), TEXT_BYTES_MAX));
     }
 
     fn send(&self, reply: &Reply, json: &[u8]) {
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok();
-        let member = self.members.borrow().get(reply.processor as usize).map(|(place, _)| *place);
+        let member = self.members.borrow().get(reply.processor as usize).map(|member| member.place);
         if let Some(place) = member.filter(|_| is_json && json.len() <= framegate_wire::limits::MESSAGE_BYTES_MAX) {
             // Too many are left out, as the interface says.
             let _ = self.outbox.message(place, json);
@@ -240,25 +269,10 @@ impl Bridge {
 
 fn describe(death: Death) -> String {
     match death {
-        Death { signal: Some(signal), .. } => format!("was ended by signal {signal} ({})", signal_name(signal)),
+        Death { signal: Some(signal), place, .. } => {
+            format!("was ended by {}{}", signal_name(signal), cut(&place, TEXT_BYTES_MAX))
+        }
         Death { code: Some(code), .. } => format!("ended itself with status {code}"),
         Death { .. } => "is gone".to_owned(),
-    }
-}
-
-/// Name of a signal that ends processes.
-pub(crate) fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGXFSZ => "SIGXFSZ",
-        _ => "another signal",
     }
 }

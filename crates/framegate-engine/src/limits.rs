@@ -72,7 +72,7 @@ pub const FRACTION_MAX: f32 = 4.0;
 /// Public name of a stream that is a file.
 pub const STREAM_DEFAULT: &str = "clip";
 
-/// Engines of one nursery: more would not find a core, and each costs the nursery two descriptors.
+/// Engines of one nursery: more would not find a core, and each costs the nursery two or three descriptors.
 pub const ENGINES_MAX: usize = 1024;
 
 /// Descriptors an engine may have open: its own few, a model, the eventfds of a runtime.
@@ -90,6 +90,10 @@ pub const SHARED_FILES_MAX: u64 = ENGINE_FILES_MAX + 5 * ENGINES_MAX as u64;
 /// Private writable memory of a process that serves all streams of a pipeline, in bytes: it is for models that are too
 /// large to be loaded for each.
 pub const SHARED_DATA_BYTES_MAX: u64 = 16 << 30;
+
+/// Time a process that serves all streams has to let go of an engine that has gone before it is taken to hang, in
+/// nanoseconds: longer than any frame may take, and a `destroy` beside it.
+pub const RELEASE_NS: u64 = 5_000_000_000;
 
 /// Return addresses a dying engine reports: enough to get from `abort` or `memcpy` back into the processor.
 pub const FAULT_FRAMES_MAX: usize = 24;

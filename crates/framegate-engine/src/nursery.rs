@@ -9,8 +9,10 @@ pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
-mod fork;
+pub(crate) mod fork;
+mod host;
 pub(crate) mod python;
+mod shared;
 mod trial;
 
 use std::{
@@ -31,7 +33,7 @@ use crate::{
     engine::EngineError,
     limits::ENGINES_MAX,
     outbox::cut,
-    resolve::{self, Loaded, Prepared, ResolveError, resolve},
+    resolve::{self, LibrariesIn, Loaded, Prepared, ResolveError, resolve},
     sandbox::{
         EngineFilter, FilterError, HostBounds, Policy, Reads, SandboxError, Threads, confine_nursery_calls,
         restrict_nursery,
@@ -39,6 +41,7 @@ use crate::{
 };
 use child::{Child, Roots, Task};
 use control::{Control, Fork};
+use shared::Shared;
 use trial::Trial;
 
 /// How engines come to be.
@@ -84,6 +87,11 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Python(#[from] python::HostError),
+    #[error(
+        "pipeline `{pipeline}`: a library started {threads} threads when it was loaded, which the process of \
+         isolation = \"shared\", a fork of this one, would lose. Leave the line out; or start them when an instance is made"
+    )]
+    SharedThreads { pipeline: String, threads: u32 },
     #[error("answering what the processors are like: {0}")]
     Answer(#[source] std::io::Error),
 }
@@ -132,12 +140,18 @@ struct Ground {
     python: Option<python::Host>,
     /// Tasks of the process that is forked for them.
     python_tasks: u32,
+    /// What runs the libraries of all engines, if they share a process.
+    shared: Option<Shared>,
 }
 
 impl Ground {
     /// Gives the next engine what it needs of other processes; what processors print there goes to `log`.
     fn connect(&self, log: BorrowedFd<'_>) -> Result<(), Errno> {
-        let link = self.python.as_ref().map(|host| host.connect(log)).transpose()?;
+        let link = match (&self.shared, &self.python) {
+            (Some(shared), _) => Some(shared.connect(self, log)?),
+            (None, Some(host)) => Some(host.connect(log)?),
+            (None, None) => None,
+        };
         self.loaded.link.replace(link);
         Ok(())
     }
@@ -173,9 +187,18 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
     let (described, python_tasks) = described(&mut python, isolation)?;
-    let loaded = resolve::load(&options.pipeline.name, prepared, described)?;
+    // A nursery that becomes its only engine has nothing to share.
+    let is_shared = isolation == Isolation::Shared && mode == Mode::Fork && python.is_none();
+    let libraries_in = if is_shared { LibrariesIn::Host } else { LibrariesIn::Engine };
+    let pipeline = &options.pipeline.name;
+    let loaded = resolve::load(pipeline, prepared, described, libraries_in)?;
     fault::warm_up();
-    Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks })
+    let threads = tasks().saturating_sub(1);
+    if is_shared && threads > 0 {
+        return Err(Failure::SharedThreads { pipeline: pipeline.clone(), threads });
+    }
+    let shared = is_shared.then(Shared::default);
+    Ok(Ground { loaded, filter, policy, reads, null, python, python_tasks, shared })
 }
 
 /// Keeps number libraries from starting a thread per core: parallel are the engines themselves.
@@ -265,7 +288,11 @@ impl Nursery {
             waited.extend(self.children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
             let trial = self.trial.iter().flat_map(Trial::descriptors);
             waited.extend(trial.map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN)));
-            let patience = self.trial.as_ref().and_then(Trial::remaining_ns).map(|remaining_ns| Timespec {
+            let shared = self.ground.shared.as_ref();
+            let host = shared.map(Shared::host);
+            waited.extend(host.iter().flat_map(|host| host.iter()).flat_map(|host| host.descriptors()));
+            let remaining = [self.trial.as_ref().and_then(Trial::remaining_ns), shared.and_then(Shared::remaining_ns)];
+            let patience = remaining.into_iter().flatten().min().map(|remaining_ns| Timespec {
                 tv_sec: i64::try_from(remaining_ns / 1_000_000_000).unwrap_or(i64::MAX),
                 tv_nsec: i64::try_from(remaining_ns % 1_000_000_000).unwrap_or(0),
             });
@@ -276,7 +303,11 @@ impl Nursery {
             let is_asked = waited.first().is_some_and(|control| !control.revents().is_empty());
             let has_python_gone = waited[1..=python].iter().any(|host| !host.revents().is_empty());
             drop(waited);
+            drop(host);
             self.reap()?;
+            if let Some(shared) = &self.ground.shared {
+                shared.go_on(&self.ground.loaded)?;
+            }
             if has_python_gone {
                 // Its engines end with it, and no more can be made here.
                 return Err(Errno::PIPE);
@@ -360,6 +391,7 @@ impl Drop for Nursery {
     fn drop(&mut self) {
         self.children.iter().for_each(Child::kill);
         self.trial.iter().for_each(Trial::kill);
+        self.ground.shared.iter().for_each(Shared::kill);
     }
 }
 

@@ -15,7 +15,11 @@ use rustix::{
     net::{SendFlags, send},
 };
 
-use crate::{clock, limits::LOG_LINES_PER_SECOND_MAX};
+use crate::{
+    bridge::packet::{Reply, Tell},
+    clock,
+    limits::LOG_LINES_PER_SECOND_MAX,
+};
 
 /// Where messages go.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ enum Sink {
     Socket(Arc<OwnedFd>),
     /// To the supervisor of an offline run, each inside a [`FromOffline`].
     Offline(Arc<OwnedFd>),
+    /// To the engine of one stream, from a process that serves several; with the processor's number there.
+    Bridge(Arc<OwnedFd>, u32),
     /// Nowhere: a trial's messages are for nobody.
     Nothing,
 }
@@ -60,6 +66,11 @@ impl Outbox {
         Self::of(Sink::Offline(socket))
     }
 
+    /// An outbox of the other end's processor `number`, towards the engine. Only log lines and messages go there.
+    pub(crate) fn bridge(socket: Arc<OwnedFd>, number: u32) -> Self {
+        Self::of(Sink::Bridge(socket, number))
+    }
+
     /// An outbox whose messages nobody reads.
     pub(crate) fn nowhere() -> Self {
         Self::of(Sink::Nothing)
@@ -75,6 +86,7 @@ impl Outbox {
     pub(crate) fn push(&self, message: &FromEngine, payload: &[u8]) -> Result<(), SendError> {
         match &self.sink {
             Sink::Offline(_) => self.push_offline(&FromOffline::Engine(message.clone()), payload),
+            Sink::Bridge(..) => Ok(()),
             Sink::Socket(_) | Sink::Nothing => Ok(frame::write(&mut lock(&self.pending), message, payload)?),
         }
     }
@@ -89,7 +101,7 @@ impl Outbox {
         let mut pending = lock(&self.pending);
         match &self.sink {
             Sink::Socket(socket) | Sink::Offline(socket) => send_all(socket, &pending)?,
-            Sink::Nothing => {}
+            Sink::Bridge(..) | Sink::Nothing => {}
         }
         pending.clear();
         Ok(())
@@ -99,6 +111,9 @@ impl Outbox {
     pub(crate) fn message(&self, place: u32, json: &[u8]) -> bool {
         if lock(&self.messages).admit(clock::now_ns()) == Admission::Refused {
             return false;
+        }
+        if let Sink::Bridge(socket, number) = &self.sink {
+            return tell(socket, Reply::of(Tell::Send, *number), json);
         }
         // A failing socket is noticed by the engine's loop, which ends the engine.
         let _ = self.push(&FromEngine::Message { processor: place }, json).and_then(|()| self.flush());
@@ -111,9 +126,19 @@ impl Outbox {
             Admission::Refused => return,
             Admission::Admitted { suppressed } => suppressed,
         };
+        let left_out = (suppressed > 0)
+            .then(|| format!("{suppressed} log lines left out: at most {LOG_LINES_PER_SECOND_MAX} a second"));
+        if let Sink::Bridge(socket, number) = &self.sink {
+            let of = |level| Reply { extra: level, ..Reply::of(Tell::Log, *number) };
+            // A line that finds the socket full is left out.
+            if let Some(text) = left_out {
+                tell(socket, of(LEVEL_WARN), text.as_bytes());
+            }
+            tell(socket, of(number_of(level)), cut(text, TEXT_BYTES_MAX).as_bytes());
+            return;
+        }
         // A failing socket is noticed by the engine's loop, which ends the engine.
-        if suppressed > 0 {
-            let text = format!("{suppressed} log lines left out: at most {LOG_LINES_PER_SECOND_MAX} a second");
+        if let Some(text) = left_out {
             let _ = self.push(&FromEngine::Log { level: LogLevel::Warn, text }, &[]);
         }
         let _ = self.push(&FromEngine::Log { level, text: cut(text, TEXT_BYTES_MAX).to_owned() }, &[]);
@@ -134,6 +159,26 @@ fn send_all(socket: &OwnedFd, mut rest: &[u8]) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Number of [`LogLevel::Warn`] on a bridge.
+const LEVEL_WARN: u32 = 2;
+
+/// Number of a level on a bridge, which is that of the interface.
+fn number_of(level: LogLevel) -> u32 {
+    match level {
+        LogLevel::Error => 1,
+        LogLevel::Warn => LEVEL_WARN,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+    }
+}
+
+/// Sends a packet over a bridge without waiting; `false` when it did not go.
+fn tell(socket: &OwnedFd, reply: Reply, body: &[u8]) -> bool {
+    let mut packet = Reply { first_bytes: body.len(), ..reply }.to_bytes().to_vec();
+    packet.extend_from_slice(body);
+    send(socket, &packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
 }
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes.

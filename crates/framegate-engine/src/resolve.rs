@@ -37,12 +37,12 @@ pub(crate) enum ResolveError {
     /// A pipeline of GStreamer's has parameters that are not its own.
     #[error("{0}: its parameter `pipeline` is its text already; give one of them")]
     GstTwice(Source),
-    /// Nothing of the pipeline can be shared.
+    /// Two processes would be shared.
     #[error(
-        "pipeline `{0}`: isolation = \"shared\" puts Python processors into one process, and it has none; leave the line out: \
-         each stream then has a process forked from one that has loaded the libraries"
+        "pipeline `{0}`: isolation = \"shared\" puts all processors into one process, and a process of Python takes no \
+         libraries; make two pipelines of it, or leave the line out"
     )]
-    NothingShared(String),
+    Mixed(String),
     /// Nothing runs Python.
     #[error(transparent)]
     Interpreter(#[from] InterpreterError),
@@ -121,11 +121,22 @@ pub(crate) struct LoadedProcessor {
     pub(crate) params: BTreeMap<String, String>,
 }
 
+/// Where instances of libraries are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LibrariesIn {
+    /// In each engine its own.
+    Engine,
+    /// In one process that serves all engines.
+    Host,
+}
+
 /// What makes instances of a processor.
 #[derive(Debug)]
 pub(crate) enum Program {
     /// A shared library in this process.
     Native(Rc<Library>),
+    /// A shared library in this process, whose instances are made in the one process that serves all engines.
+    Shared { library: Rc<Library>, number: u32 },
     /// Another process, in which it has this number.
     Remote { info: Box<ProcessorInfo>, number: u32 },
 }
@@ -134,7 +145,7 @@ impl Program {
     /// What it says of itself.
     pub(crate) fn descriptor(&self) -> &Descriptor {
         match self {
-            Self::Native(library) => library.descriptor(),
+            Self::Native(library) | Self::Shared { library, .. } => library.descriptor(),
             Self::Remote { info, .. } => &info.descriptor,
         }
     }
@@ -146,10 +157,19 @@ impl Loaded {
         self.processors.iter().map(|processor| processor.program.descriptor().clone()).collect()
     }
 
+    /// The libraries whose instances are made in the one process that serves all engines, by their number there.
+    pub(crate) fn shared(&self) -> Vec<Rc<Library>> {
+        let shared = |processor: &LoadedProcessor| match &processor.program {
+            Program::Shared { library, .. } => Some(Rc::clone(library)),
+            Program::Native(_) | Program::Remote { .. } => None,
+        };
+        self.processors.iter().filter_map(shared).collect()
+    }
+
     /// The shared libraries among the processors.
     pub(crate) fn libraries(&self) -> impl Iterator<Item = &Library> {
         self.processors.iter().filter_map(|processor| match &processor.program {
-            Program::Native(library) => Some(&**library),
+            Program::Native(library) | Program::Shared { library, .. } => Some(&**library),
             Program::Remote { .. } => None,
         })
     }
@@ -163,8 +183,9 @@ pub(crate) fn resolve(pipeline: &PipelineSpec) -> Result<Vec<Prepared>, ResolveE
         return Err(ResolveError::Count { pipeline: pipeline.name.clone(), count });
     }
     let is_python = |processor: &ProcessorSpec| matches!(processor.source, Source::Python { .. });
-    if pipeline.isolation == Isolation::Shared && !pipeline.processors.iter().any(is_python) {
-        return Err(ResolveError::NothingShared(pipeline.name.clone()));
+    let of_python = pipeline.processors.iter().filter(|processor| is_python(processor)).count();
+    if pipeline.isolation == Isolation::Shared && (1..count).contains(&of_python) {
+        return Err(ResolveError::Mixed(pipeline.name.clone()));
     }
     let mut images: Vec<Rc<Image>> = Vec::new();
     let mut interpreter: Option<Rc<Interpreter>> = None;
@@ -233,15 +254,17 @@ fn unpacked(kit: &mut Option<Kit>) -> Result<&Kit, ResolveError> {
 }
 
 /// Loads the processors, which runs their code for the first time. `described` are those of Python, in their order.
+/// Instances of libraries are made where `libraries_in` says.
 pub(crate) fn load(
     pipeline: &str,
     prepared: Vec<Prepared>,
     described: Vec<ProcessorInfo>,
+    libraries_in: LibrariesIn,
 ) -> Result<Loaded, ResolveError> {
     let mut described = (0..).zip(described);
     let mut libraries: Vec<(Rc<Image>, Rc<Library>)> = Vec::new();
     let mut processors = Vec::with_capacity(prepared.len());
-    for Prepared { program, params, .. } in prepared {
+    for (place, Prepared { program, params, .. }) in (0..).zip(prepared) {
         let program = match program {
             PreparedProgram::Library(image) => {
                 let known = libraries.iter().find(|(of, _)| Rc::ptr_eq(of, &image)).map(|(_, library)| library);
@@ -250,7 +273,10 @@ pub(crate) fn load(
                     None => Rc::new(Library::load(Rc::clone(&image))?),
                 };
                 libraries.push((image, Rc::clone(&library)));
-                Program::Native(library)
+                match libraries_in {
+                    LibrariesIn::Engine => Program::Native(library),
+                    LibrariesIn::Host => Program::Shared { library, number: place },
+                }
             }
             PreparedProgram::Python { .. } => {
                 let (number, info) = described.next().ok_or(ResolveError::Undescribed)?;

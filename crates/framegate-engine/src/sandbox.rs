@@ -98,7 +98,8 @@ pub(crate) fn confine_nursery(policy: &Policy) -> Result<Reads, SandboxError> {
 pub(crate) fn restrict_nursery(policy: &Policy) -> Result<Reads, SandboxError> {
     let reads = restrict_paths(policy, "/proc")?;
     limit(Resource::Core, 0)?;
-    limit(Resource::Nofile, NURSERY_FILES_OWN + 2 * ENGINES_MAX as u64)?;
+    // Of each engine its process, its fault pipe, and where libraries are shared their process's end of its bridge.
+    limit(Resource::Nofile, NURSERY_FILES_OWN + 3 * ENGINES_MAX as u64)?;
     Ok(reads)
 }
 
@@ -184,6 +185,16 @@ pub(crate) fn confine_engine(policy: &Policy, filter: &EngineFilter, threads: Th
     limit(Resource::Data, ENGINE_DATA_BYTES_MAX)?;
     // No limit of processes: it would count every process of the user. The filter refuses new ones.
     Ok(filter.apply(threads)?)
+}
+
+/// Restricts a process that serves several engines as each of them is, but that it takes over their descriptors and has
+/// room for all.
+pub(crate) fn confine_shared(policy: &Policy, filter: &EngineFilter) -> Result<(), SandboxError> {
+    restrict_paths(policy, "/proc/self")?;
+    limit(Resource::Nofile, SHARED_FILES_MAX)?;
+    limit(Resource::Fsize, 0)?;
+    limit(Resource::Data, SHARED_DATA_BYTES_MAX)?;
+    Ok(filter.apply_shared()?)
 }
 
 /// Restricts an engine that is audited: only where going on would harm the machine.

@@ -1,7 +1,11 @@
-//! The packets of a bridge: little-endian numbers of fixed places, then a body. The other end's twin is
-//! `sdk/python/framegate/_bridge.py`.
+//! The packets of a bridge: little-endian numbers of fixed places, then a body. The other end's twins are
+//! `sdk/python/framegate/_bridge.py` and, for libraries, `request.rs`.
 
 use framegate_abi as abi;
+use framegate_wire::{Want, limits::SIDE_MAX};
+
+use super::description::pixel_format;
+use crate::instance::Wanted;
 
 /// Longest body inside a packet, in bytes; a longer one lies at the beginning of the area.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 << 10;
@@ -23,6 +27,15 @@ pub(crate) const PROCESS_BYTES: usize = 160;
 
 /// Flag beside those of [`abi::Frame`]: somebody looks at the frame's picture.
 pub(crate) const IMAGE_WANTED: u32 = 1 << 16;
+
+/// In [`Reply::extra`] of a result: the picture in the area is laid out as an image of ours, and its colours are BT.709.
+pub(crate) const PICTURE_BT709: u32 = 1 << 1;
+
+/// As [`PICTURE_BT709`]: the frame's outcome is an error, which comes with the detections.
+pub(crate) const FAILED: u32 = 1 << 3;
+
+/// As [`PICTURE_BT709`]: its codes use their full range.
+pub(crate) const PICTURE_FULL: u32 = 1 << 2;
 
 /// What is asked of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +76,8 @@ pub(crate) enum Tell {
     Log,
     /// Unasked: a message for the page.
     Send,
+    /// Unasked: a library wants other frames from now on; the body is [`want_body`].
+    Want,
     /// From who watches the other end: it is dead; the body is JSON.
     Died,
 }
@@ -74,7 +89,7 @@ pub(crate) enum Drawn {
     Nothing,
     /// The frame, as it was left.
     Frame,
-    /// In the area; without a size when nobody wanted it.
+    /// In the area; without a size when nobody wanted it, and without a stride when it is laid out as an image of ours.
     Area { format: u32, width: u32, height: u32, stride_bytes: u32 },
 }
 
@@ -144,6 +159,25 @@ pub(crate) fn process(
     Some(fields.bytes)
 }
 
+/// The body of [`Tell::Want`].
+pub(crate) fn want_body(Wanted { want, writable }: Wanted) -> [u8; 20] {
+    let mut fields = Fields::<20>::new();
+    fields.put32(want.width).put32(want.height).put32(want.format as u32);
+    fields.put32(want.rate_millihertz).put32(writable.into());
+    fields.bytes
+}
+
+/// Reads what [`want_body`] wrote.
+pub(crate) fn parse_want(body: &[u8]) -> Option<Wanted> {
+    let (numbers, rest) = body.as_chunks::<4>();
+    let &[width, height, format, rate, writable] = numbers else { return None };
+    let [width, height, format, rate_millihertz, writable] =
+        [width, height, format, rate, writable].map(u32::from_le_bytes);
+    let fits = rest.is_empty() && width <= SIDE_MAX && height <= SIDE_MAX;
+    let want = Want { width, height, format: pixel_format(format)?, rate_millihertz };
+    fits.then_some(Wanted { want, writable: writable != 0 })
+}
+
 impl Reply {
     /// Reads the fixed part of a packet; `None` when it is none, or claims bodies that cannot be.
     pub(crate) fn parse(packet: &[u8]) -> Option<Self> {
@@ -158,6 +192,7 @@ impl Reply {
             16 => Tell::Log,
             17 => Tell::Send,
             18 => Tell::Died,
+            19 => Tell::Want,
             _ => return None,
         };
         let drawn = match number(6) {
@@ -180,9 +215,14 @@ impl Reply {
         fits.then_some(reply)
     }
 
+    /// A reply of this kind that says nothing more.
+    pub(crate) fn of(tell: Tell, processor: u32) -> Self {
+        let drawn = Drawn::Nothing;
+        Self { tell, processor, extra: 0, is_inline: true, first_bytes: 0, second_bytes: 0, drawn }
+    }
+
     /// The fixed part as the other end writes it.
-    #[cfg(test)]
-    fn to_bytes(self) -> [u8; REPLY_BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; REPLY_BYTES] {
         let mut fields = Fields::<REPLY_BYTES>::new();
         let tell: u32 = match self.tell {
             Tell::Done => 1,
@@ -192,6 +232,7 @@ impl Reply {
             Tell::Log => 16,
             Tell::Send => 17,
             Tell::Died => 18,
+            Tell::Want => 19,
         };
         let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         fields.put32(tell).put32(self.processor).put32(self.extra).put32(self.is_inline.into());

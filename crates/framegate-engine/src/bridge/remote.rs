@@ -5,8 +5,8 @@ use std::rc::Rc;
 use framegate_abi as abi;
 use framegate_codec::{Image, Layout, Matrix, Range};
 use framegate_wire::{
-    ParamValue, PictureSize, ProcessorInfo, Status,
-    limits::{AREA_MAX, LABEL_BYTES_MAX, RESULT_DATA_BYTES_MAX, STATE_BYTES_MAX, TEXT_BYTES_MAX},
+    Descriptor, ParamValue, PictureSize, ProcessorInfo, Status,
+    limits::{AREA_MAX, LABEL_BYTES_MAX, PARAMS_MAX, RESULT_DATA_BYTES_MAX, SIDE_MAX, STATE_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -15,7 +15,7 @@ use super::{
     Answer, Bridge, Gone,
     description::pixel_format,
     link::PICTURE_BYTES_MAX,
-    packet::{self, Ask, Drawn, PICTURE_OFFSET, Tell},
+    packet::{self, Ask, Drawn, FAILED, PICTURE_BT709, PICTURE_FULL, PICTURE_OFFSET, Tell},
 };
 use crate::{
     instance::{Refusal, Said, Setting, Wanted},
@@ -35,6 +35,15 @@ pub(crate) enum RemoteError {
     /// Its process went meanwhile.
     #[error("its process {0}")]
     Gone(String),
+}
+
+/// What is known of a processor before an instance of it is made.
+#[derive(Debug)]
+pub(crate) enum About {
+    /// Everything.
+    All(ProcessorInfo),
+    /// What its library says; the rest comes with the instance.
+    Library(Descriptor),
 }
 
 /// One instance.
@@ -57,23 +66,35 @@ struct Refused {
     text: String,
 }
 
+/// What came of a frame whose outcome is an error.
+#[derive(Debug, Deserialize)]
+struct Failed {
+    #[serde(flatten)]
+    refused: Refused,
+    rows: Vec<Row>,
+}
+
 /// `[label, score, x, y, w, h, track, [[x, y, score], …], is_outline]`
-type Row = (String, f32, f32, f32, f32, f32, u64, Vec<[f32; 3]>, bool);
+pub(super) type Row = (String, f32, f32, f32, f32, f32, u64, Vec<[f32; 3]>, bool);
 
 impl Remote {
     /// Makes the instance at the other end, as its processor `number`; its parameters have their defaults.
-    pub(crate) fn create(
-        bridge: Rc<Bridge>,
-        number: u32,
-        info: ProcessorInfo,
-        setting: Setting,
-    ) -> Result<Self, RemoteError> {
+    pub(crate) fn create(bridge: Rc<Bridge>, number: u32, about: About, setting: Setting) -> Result<Self, RemoteError> {
         bridge.introduce(number as usize, setting.place, &setting.prefix);
         let body = json!({ "stream": setting.stream, "seed": setting.seed }).to_string();
+        let gone = || RemoteError::Gone(bridge.end().unwrap_or_default());
+        let request = packet::request(Ask::Create, number, body.as_bytes());
+        let answer = bridge.ask(&request).map_err(|Gone| gone())?;
+        if answer.reply.tell != Tell::Done {
+            return Err(RemoteError::Refused(refusal(&answer).text));
+        }
+        let info = match about {
+            About::All(info) => info,
+            About::Library(descriptor) => described(descriptor, &answer.first)
+                .ok_or_else(|| RemoteError::Refused("what it says of itself cannot be read".to_owned()))?,
+        };
         let (report, returns_image) = (Report::default(), false);
-        let remote = Self { bridge, number, info, setting, report, returns_image, is_save_failing: false };
-        remote.done(Ask::Create, body.as_bytes()).map_err(|text| remote.error(text))?;
-        Ok(remote)
+        Ok(Self { bridge, number, info, setting, report, returns_image, is_save_failing: false })
     }
 
     /// Runs the author's own initialisation, now that the parameters are set.
@@ -88,7 +109,8 @@ impl Remote {
 
     /// What the processor wants.
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { want: self.info.want, writable: self.info.writable }
+        let first = Wanted { want: self.info.want, writable: self.info.writable };
+        self.bridge.wanted(self.number as usize).unwrap_or(first)
     }
 
     /// Whether it has shown that it can give pictures of its own.
@@ -175,7 +197,7 @@ impl Remote {
             return Err(refusal(&answer));
         }
         self.report.begin(is_image_wanted);
-        self.detections(&answer.first);
+        let failed = self.first_body(&answer);
         if answer.second.len() > RESULT_DATA_BYTES_MAX {
             self.report.refuse_large_data(answer.second.len() as u64);
         } else {
@@ -183,31 +205,48 @@ impl Remote {
         }
         self.returns_image |= answer.reply.drawn != Drawn::Nothing;
         let image = match answer.reply.drawn {
+            // Without a size it only says that it gives pictures.
+            Drawn::Area { width: 0, .. } => None,
+            Drawn::Area { format, width, height, stride_bytes: 0 } if is_image_wanted => {
+                Some(self.laid_out(format, width, height, answer.reply.extra)?)
+            }
             Drawn::Area { format, width, height, stride_bytes } if is_image_wanted => {
                 Some(self.image(format, width, height, stride_bytes)?)
             }
             _ => None,
         };
-        let status = match self.report.refusal.take() {
-            Some((code, text)) => Status::Error { code: code.to_owned(), text },
-            None => Status::Ok,
+        let status = match (self.report.refusal.take(), failed) {
+            (Some((code, text)), _) => Status::Error { code: code.to_owned(), text },
+            (None, Some(refusal)) => refusal.into(),
+            (None, None) => Status::Ok,
         };
         let detections = std::mem::take(&mut self.report.detections);
         Ok(Said { status, detections, data: std::mem::take(&mut self.report.data), image })
     }
 
-    /// Checks detections as those of any processor are.
-    fn detections(&mut self, json: &[u8]) {
-        if json.is_empty() {
-            return;
-        }
-        let rows: Vec<Row> = match serde_json::from_slice(json) {
-            Ok(rows) => rows,
+    /// Reads detections, and the error that a library's result may be.
+    fn first_body(&mut self, answer: &Answer) -> Option<Refusal> {
+        let body = match &*answer.first {
+            [] => Ok((Vec::new(), None)),
+            json if answer.reply.extra & FAILED != 0 => {
+                serde_json::from_slice::<Failed>(json).map(|Failed { refused, rows }| (rows, Some(known(refused))))
+            }
+            json => serde_json::from_slice(json).map(|rows| (rows, None)),
+        };
+        match body {
+            Ok((rows, failed)) => {
+                self.detections(rows);
+                failed
+            }
             Err(error) => {
                 self.report.refusal.get_or_insert(("bad_box", format!("its detections cannot be read: {error}")));
-                return;
+                None
             }
-        };
+        }
+    }
+
+    /// Checks detections as those of any processor are.
+    fn detections(&mut self, rows: Vec<Row>) {
         for (label, score, x, y, w, h, track, points, is_outline) in rows {
             let keypoints: Vec<_> = points.iter().map(|&[x, y, score]| abi::Keypoint { x, y, score }).collect();
             let raw = abi::Detection {
@@ -229,12 +268,21 @@ impl Remote {
         }
     }
 
+    /// A copy of a picture of any format in the area, laid out as those of ours.
+    fn laid_out(&self, format: u32, width: u32, height: u32, colors: u32) -> Result<Image, Refusal> {
+        let layout = layout(format, width, height)?;
+        let mut copy = vec![0; layout.total_bytes];
+        let read = self.bridge.read_area(PICTURE_OFFSET, &mut copy);
+        read.map_err(|error| bad_image(format!("its picture cannot be read: {error}")))?;
+        let matrix = if colors & PICTURE_BT709 != 0 { Matrix::Bt709 } else { Matrix::Bt601 };
+        let range = if colors & PICTURE_FULL != 0 { Range::Full } else { Range::Limited };
+        Image::of_bytes(layout, &copy, matrix, range).ok_or_else(|| bad_image("its picture is cut short".to_owned()))
+    }
+
     /// A copy of the picture in the area, which the other end may write at any time.
     fn image(&self, format: u32, width: u32, height: u32, stride_bytes: u32) -> Result<Image, Refusal> {
-        let bad = |text: String| Refusal { code: "bad_image".to_owned(), text };
-        let format = pixel_format(format).ok_or_else(|| bad(format!("its picture has the unknown format {format}")))?;
-        let layout = Layout::new(format, width, height).map_err(|error| bad(error.to_string()))?;
-        PictureSize { width, height }.check(AREA_MAX).map_err(|error| bad(error.to_string()))?;
+        let bad = bad_image;
+        let layout = layout(format, width, height)?;
         let stride = stride_bytes as usize;
         let mut image = Image::new(layout, Matrix::Bt601, Range::Full);
         let bytes = stride.saturating_mul(height as usize);
@@ -288,12 +336,35 @@ impl Remote {
     }
 }
 
+/// What a library's instance says of itself; its descriptor is known already.
+fn described(descriptor: Descriptor, bytes: &[u8]) -> Option<ProcessorInfo> {
+    let info: ProcessorInfo = postcard::from_bytes(bytes).ok()?;
+    let fits = info.params.len() <= PARAMS_MAX && info.want.width <= SIDE_MAX && info.want.height <= SIDE_MAX;
+    fits.then_some(ProcessorInfo { descriptor, ..info })
+}
+
+/// Where the bytes of a picture of the other end's lie.
+fn layout(format: u32, width: u32, height: u32) -> Result<Layout, Refusal> {
+    let unknown = || bad_image(format!("its picture has the unknown format {format}"));
+    let layout = Layout::new(pixel_format(format).ok_or_else(unknown)?, width, height);
+    PictureSize { width, height }.check(AREA_MAX).map_err(|error| bad_image(error.to_string()))?;
+    layout.map_err(|error| bad_image(error.to_string()))
+}
+
+fn bad_image(text: String) -> Refusal {
+    Refusal { code: "bad_image".to_owned(), text }
+}
+
 /// A refusal as the other end put it.
 fn refusal(answer: &Answer) -> Refusal {
-    let said: Option<Refused> = serde_json::from_slice(&answer.first).ok();
-    let Some(Refused { code, text }) = said else {
-        return Refusal::of_processor("it refused, without a reason that can be read".to_owned());
-    };
+    match serde_json::from_slice(&answer.first) {
+        Ok(refused) => known(refused),
+        Err(_) => Refusal::of_processor("it refused, without a reason that can be read".to_owned()),
+    }
+}
+
+/// A refusal whose code is one of ours.
+fn known(Refused { code, text }: Refused) -> Refusal {
     const CODES: [&str; 9] = [
         "exception",
         "not_finite",

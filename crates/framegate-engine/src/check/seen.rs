@@ -1,6 +1,6 @@
 //! What a step has shown, and what to make of it. Pure.
 
-use framegate_wire::{CheckLine, CheckVerdict, ExitKind, FaultStage, SavedState};
+use framegate_wire::{CheckLine, CheckVerdict, ExitKind, FaultStage, SavedState, signal_name};
 
 use super::steps::{Problem, Told};
 use crate::{chain::FrameMemory, nursery::alone::End};
@@ -227,20 +227,6 @@ fn kibibytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let kibibytes = bytes as f64 / 1024.0;
     format!("{kibibytes:.1} KiB")
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSYS => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ pub(crate) fn run(
         })
     };
     let nursery = nursery.map_err(system("forking"))?;
-    let (Some((control, session, output)), _kept) = (ours, Nursery(nursery)) else {
+    let (Some((control, session, output)), mut nursery) = (ours, Nursery(Some(nursery))) else {
         return Err(AloneError::System("making a socket", Errno::BADF));
     };
     let mut supervisor = Supervisor {
@@ -135,20 +135,31 @@ pub(crate) fn run(
         preparing: Preparing::new(task.pipeline),
         heard: None,
     };
-    let ended = supervisor.supervise(nursery, &mut hear);
+    let ended = supervisor.supervise(&mut nursery, &mut hear);
     // The last words, above all of what went wrong.
     while supervisor.output.show() {}
     ended
 }
 
-/// A nursery that is killed when nobody supervises it any more; its engine dies with it.
-struct Nursery(Pid);
+/// A nursery that is killed when nobody supervises it any more; its engine dies with it. `None` once it was waited for:
+/// its number may then be somebody else's.
+struct Nursery(Option<Pid>);
+
+impl Nursery {
+    /// Waits for its end, and says how it ended.
+    fn wait(&mut self) -> Result<ExitKind, Errno> {
+        let (kind, _) = fork::wait(self.0.take().ok_or(Errno::CHILD)?)?;
+        Ok(kind)
+    }
+}
 
 impl Drop for Nursery {
     fn drop(&mut self) {
-        // One that is gone and waited for has a number that nobody else got meanwhile: this process has no other child.
-        let _ = kill_process(self.0, Signal::KILL);
-        let _ = fork::wait(self.0);
+        if let Some(nursery) = self.0 {
+            // It may be gone already, which is what is wanted.
+            let _ = kill_process(nursery, Signal::KILL);
+            let _ = fork::wait(nursery);
+        }
     }
 }
 
@@ -186,7 +197,7 @@ enum Due {
 }
 
 impl Supervisor {
-    fn supervise(&mut self, nursery: Pid, hear: Hear<'_>) -> Result<End, AloneError> {
+    fn supervise(&mut self, nursery: &mut Nursery, hear: Hear<'_>) -> Result<End, AloneError> {
         loop {
             for due in self.wait()? {
                 match due {
@@ -205,8 +216,8 @@ impl Supervisor {
                             return Ok(end);
                         }
                         // The nursery was the engine, or died without a word.
-                        let waited = fork::wait(nursery);
-                        let (kind, _) = waited.map_err(|error| AloneError::System("waiting for the engine", error))?;
+                        let waited = nursery.wait();
+                        let kind = waited.map_err(|error| AloneError::System("waiting for the engine", error))?;
                         return Ok(End { kind, fault: None, address: None });
                     }
                 }

@@ -231,17 +231,17 @@ fn place_link(link: &RefCell<Option<Link>>) -> Result<RawFd, Errno> {
     Ok(area_fd)
 }
 
-fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
+pub(super) fn free(descriptor: OwnedFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(&descriptor, FREE_FD)
 }
 
-fn put(descriptor: &OwnedFd, number: RawFd) -> Result<(), Errno> {
+pub(super) fn put(descriptor: &OwnedFd, number: RawFd) -> Result<(), Errno> {
     // SAFETY: what `number` was before is replaced on purpose; no owner of it is used again in this process.
     if unsafe { libc::dup2(descriptor.as_raw_fd(), number) } < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
 /// On a pipe the C library would hold lines back until 4 KiB are full, and lose them in a crash.
-fn line_buffer_stdout() {
+pub(super) fn line_buffer_stdout() {
     unsafe extern "C" {
         static mut stdout: *mut libc::FILE;
     }

@@ -136,6 +136,15 @@ pub(super) fn explain(record: &[u8], loaded: &Loaded) -> Option<FaultReport> {
     })
 }
 
+/// The place of a crash as the end of a sentence, or nothing.
+pub(super) fn place_of(report: &FaultReport) -> String {
+    match (&report.function, &report.location) {
+        (Some(function), Some(location)) => format!(" in `{function}` ({location})"),
+        (None, Some(location)) => format!(" at {location}"),
+        _ => String::new(),
+    }
+}
+
 /// A place in code.
 #[derive(Debug)]
 struct Place {

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use framegate_wire::{Isolation, ProcessorInfo};
+use framegate_wire::{Isolation, ProcessorInfo, signal_name};
 use rustix::{
     cmsg_space,
     io::Errno,
@@ -28,7 +28,6 @@ use crate::{
     bridge::{
         description::{Answer, DescriptionError},
         link::{self, Access, FarEnd, Link},
-        signal_name,
     },
     resolve::PythonPlan,
     sandbox::{HostBounds, SandboxError, confine_host, plan_for_audited_host, plan_for_host},
@@ -175,7 +174,7 @@ impl Host {
         use std::os::unix::process::ExitStatusExt as _;
         match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
-                (Some(signal), _) => format!("was ended by signal {signal} ({})", signal_name(signal)),
+                (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
                 (_, Some(code)) => format!("ended with status {code}"),
                 _ => "ended".to_owned(),
             },

@@ -24,7 +24,7 @@ use crate::{
         tasks,
     },
     outbox::{Outbox, cut},
-    resolve::{self, Loaded, resolve},
+    resolve::{self, LibrariesIn, Loaded, resolve},
     sandbox::{
         EngineFilter, HostBounds, Reads, Threads,
         audit::{self, Phase},
@@ -140,10 +140,10 @@ fn prepare(
     }
     let (described, python_tasks) = described(&mut python, isolation)?;
     audit::enter(Phase::Nursery);
-    let loaded = resolve::load(&pipeline.name, prepared, described);
+    let loaded = resolve::load(&pipeline.name, prepared, described, LibrariesIn::Engine);
     audit::enter(Phase::Own);
     fault::warm_up();
-    Ok((Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks }, sandbox))
+    Ok((Ground { loaded: loaded?, filter, policy, reads, null, python, python_tasks, shared: None }, sandbox))
 }
 
 /// The engine's process: the sandbox, the work, and the exit code.

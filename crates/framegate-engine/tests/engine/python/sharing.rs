@@ -1,8 +1,8 @@
 //! `isolation = "shared"`: one process for all streams.
 
-use framegate_wire::{ExitKind, Isolation, NurseryReply, PipelineSpec, Status};
+use framegate_wire::{ExitKind, Isolation, NurseryReply, Status};
 
-use super::support::Python;
+use super::support::{Python, spec};
 use crate::support::{Folder, Nursery, clip, level_1, pipeline};
 
 fn shared(source: &str) -> Python {
@@ -70,9 +70,9 @@ fn a_crash_is_told_to_every_stream_and_the_next_engine_has_a_new_process() {
     let pid = one.process(1, &units[0]).1;
     assert_eq!(two.process(1, &units[0]).1, pid);
     one.unit(2, &units[1]);
-    assert_eq!(one.fault(), "the process of `test` was ended by signal 6 (SIGABRT)");
+    assert_eq!(one.fault(), "the process of `test` was ended by SIGABRT");
     // Without a frame: a death is noticed between them.
-    assert_eq!(two.fault(), "the process of `test` was ended by signal 6 (SIGABRT)");
+    assert_eq!(two.fault(), "the process of `test` was ended by SIGABRT");
     exits(&mut python, 2);
     let mut next = python.nursery.fork_ready();
     let new = next.process(1, &units[0]);
@@ -103,17 +103,19 @@ fn a_shared_process_that_hangs_is_replaced() {
     other.unit(1, &units[0]);
     hung.kill();
     // It does not let go of the engine that has gone, so it is ended, and the other stream is told.
-    assert_eq!(other.fault(), "the process of `test` was ended by signal 9 (SIGKILL)");
+    assert_eq!(other.fault(), "the process of `test` was ended by SIGKILL");
     exits(&mut python, 2);
     let mut next = python.nursery.fork_ready();
     assert_ne!(next.process(1, &units[0]).1, pid);
 }
 
 #[test]
-fn a_pipeline_of_libraries_cannot_be_shared_and_says_so() {
+fn python_and_libraries_cannot_be_shared_together_and_it_says_so() {
     let folder = Folder::new();
     let library = folder.compile("test", &level_1("", "return FG_NO_RESULT;"), &[]);
-    let spec = PipelineSpec { isolation: Isolation::Shared, ..pipeline(&library) };
+    let mut spec = spec(&folder, "@framegate.processor\ndef other(frame): pass");
+    spec.processors.extend(pipeline(&library).processors);
+    spec.isolation = Isolation::Shared;
     let text = Nursery::start_pipeline(&spec, &[]).fault();
-    assert!(text.contains("pipeline `test`: isolation = \"shared\"") && text.contains("leave the line out"), "{text}");
+    assert!(text.contains("pipeline `test`: isolation = \"shared\"") && text.contains("make two pipelines"), "{text}");
 }
