@@ -12,6 +12,9 @@ const FRAMES_REMEMBERED: usize = 4096;
 const LEAK_BYTES_PER_FRAME: u64 = 64;
 const LEAK_BYTES: u64 = 96 << 10;
 
+/// Looks at memory that tell a leak from a leap.
+const LOOKS_MIN: usize = 4;
+
 /// Growth that counts as a leak of instances, in bytes each.
 const LEAK_BYTES_PER_INSTANCE: u64 = 16 << 10;
 
@@ -30,6 +33,8 @@ pub(super) struct Seen {
     problems: Vec<Problem>,
     wrong: Vec<String>,
     pub(super) nothing: Option<String>,
+    /// Why frames could not be brought to what it wants.
+    unfit: Vec<String>,
     memory: Vec<(u64, u64)>,
     tried: u64,
     /// Parameters that took no other value.
@@ -61,6 +66,7 @@ impl Seen {
             Told::Nothing(why) => self.nothing = Some(why),
             Told::Memory { done, bytes } => self.memory.push((done, bytes)),
             Told::Wrong(text) => self.wrong.push(text),
+            Told::Unfit(text) => self.unfit.push(text),
             Told::Fixed(id) => self.fixed.push(id),
             Told::Tried(tried) => self.tried = tried,
             Told::States => self.states = postcard::from_bytes(payload).unwrap_or_default(),
@@ -123,8 +129,14 @@ impl Seen {
         } else if let Some(Problem { text, frame, .. }) = self.problems.first() {
             let text = format!("{} of {count} frames end in an error, first a {frame}: {text}", self.problems.len());
             (CheckVerdict::Warn, text, Some("answer FG_NO_RESULT where there is nothing to say"))
+        } else if let (0, Some(text)) = (count, self.unfit.first()) {
+            (CheckVerdict::Fail, format!("no frame can be brought to what it wants: {text}"), None)
         } else {
-            (CheckVerdict::Ok, format!("{count} frames of changing sizes, 1×1 to 4096×2160"), None)
+            let left_out = match self.unfit.len() {
+                0 => String::new(),
+                unfit => format!("; {unfit} more have a shape that cannot be brought to what it wants"),
+            };
+            (CheckVerdict::Ok, format!("{count} frames of changing sizes, 1×1 to 4096×2160{left_out}"), None)
         };
         line("frames", verdict, text, remedy)
     }
@@ -159,8 +171,10 @@ impl Seen {
 
     /// How memory grew from frame to frame.
     pub(super) fn memory(&self) -> CheckLine {
-        let (Some((_, first)), Some((frames, last))) = (self.memory.first(), self.memory.last()) else {
-            let text = "too slow to tell: fewer than 300 frames in 20 s".to_owned();
+        let looks = self.memory.len();
+        let (Some((_, first)), Some((frames, last)), LOOKS_MIN..) = (self.memory.first(), self.memory.last(), looks)
+        else {
+            let text = format!("too slow to tell: {} frames in 20 s", self.process_us.len());
             return line("memory", CheckVerdict::Warn, text, None);
         };
         let megabytes = last >> 20;
@@ -222,6 +236,20 @@ mod tests {
     fn memory(bytes: &[u64]) -> Seen {
         let told = (1..).zip(bytes).map(|(done, bytes)| (done * 250, bytes << 10)).collect();
         Seen { memory: told, ..Seen::default() }
+    }
+
+    #[test]
+    fn frames_of_an_impossible_shape_are_left_out_unless_all_are() {
+        let mut seen = Seen { unfit: vec!["too wide".to_owned()], ..Seen::default() };
+        assert_eq!(seen.results().verdict, CheckVerdict::Fail);
+        seen.process_us.push(100);
+        let told = seen.results();
+        assert!(told.verdict == CheckVerdict::Ok && told.text.contains("; 1 more have a shape"), "{}", told.text);
+    }
+
+    #[test]
+    fn few_looks_at_memory_tell_nothing() {
+        assert_eq!(memory(&[9000, 9000, 9000]).memory().verdict, CheckVerdict::Warn);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use framegate_wire::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    chain::{Chain, Opening},
+    chain::{Chain, Opening, StageError},
     clock::{Clock, now_ns},
     intake::Call,
     nursery::fault::enter,
@@ -33,6 +33,8 @@ pub(super) enum Told {
     Nothing(String),
     /// Resident memory, in bytes, after so many frames or instances.
     Memory { done: u64, bytes: u64 },
+    /// A frame could not be brought to what the processor wants.
+    Unfit(String),
     /// Something is wrong that is no crash.
     Wrong(String),
     /// A parameter took no other value than it had.
@@ -258,6 +260,7 @@ fn frame(chain: &mut Chain, teller: &Teller, seq: u64, size: PictureSize) -> Res
             };
             Told::Frame { process_us: done.end_ns.saturating_sub(done.process_ns) / 1000, problem }
         }
+        Err(StageError::Want(text)) => Told::Unfit(format!("a {shown}: {text}")),
         Err(error) => Told::Wrong(format!("a {shown} could not be made for it: {error:?}")),
     };
     teller.tell(&told);
