@@ -14,6 +14,7 @@ const bin = process.env.FRAMEGATE_BIN ?? join(root, 'target/release');
 const results = join(root, 'bench/results');
 const STEAL_PERCENT_MAX = 2; // above it the hypervisor was busy elsewhere, and the run says little
 const TRIES = 3;
+const READY_TRIES = 1200; // tenths of a second: a C++ source may have to be compiled first
 
 // pipeline, clip and what `framegate load` is told; one entry of `steps` is one run. Those with `drive` do their own.
 const steps = (...sessions) => sessions.map((n) => ['-n', n]);
@@ -26,6 +27,7 @@ const scenarios = {
   slow: { pipeline: 'slow', clip: 'large', args: ['-s', 30, '--accept-skips'], steps: steps(2), repeat: 1 },
   churn: { pipeline: 'readall', clip: 'large', args: ['-s', 30, '--hold', 2], steps: steps(4), repeat: 1 },
   memory: { pipeline: 'readall', clip: 'large', args: ['-s', 5], steps: steps(1, 16), repeat: 1 },
+  faces: { pipeline: 'faces', only: 'examples/cpp/faces.cpp', clip: 'small', args: ['-s', 5, '--accept-skips'], steps: steps(1, 20), repeat: 1 },
   kills: { drive: kills, env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } },
   churn1000: { drive: churn },
   restarts: { drive: restarts, env: { FRAMEGATE_ENGINE__CRASHES_MAX: '1000' } },
@@ -73,9 +75,9 @@ async function serve(libraries, more = {}) {
   const env = { ...process.env, FRAMEGATE_ADMISSION__CPU_MAX: '10', ...more };
   const args = ['serve', '--listen', listen, ...libraries.flatMap((library) => ['-p', library])];
   const log = join(work, 'server.log');
-  const child = spawn(join(bin, 'framegate'), args, { env, cwd: work, stdio: ['ignore', 'ignore', openSync(log, 'w')] });
+  const child = spawn(join(bin, 'framegate'), args.map((arg) => (arg.endsWith('.cpp') ? join(root, arg) : arg)), { env, cwd: work, stdio: ['ignore', 'ignore', openSync(log, 'w')] });
   const ended = new Promise((done) => child.once('exit', done));
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < READY_TRIES; tries++) {
     if (child.exitCode !== null) {
       throw new Error(`framegate serve ended with ${child.exitCode}: ${readFileSync(log, 'utf8')}`);
     }
@@ -83,7 +85,7 @@ async function serve(libraries, more = {}) {
     if (ready) return { base, child, log, stop: () => { child.kill('SIGTERM'); return ended; } };
     await new Promise((done) => setTimeout(done, 100));
   }
-  throw new Error('framegate serve is not ready after 10 s');
+  throw new Error(`framegate serve is not ready after ${READY_TRIES / 10} s`);
 }
 
 const lasting = (args) => (seconds ? args.with(args.indexOf('-s') + 1, seconds) : args);
@@ -124,7 +126,7 @@ try {
     for (const step of steps ?? []) {
       for (let turn = 0; turn < (repeat ?? usual); turn++) {
         // A fresh server each time: nothing is carried over, and its idle memory is known.
-        const server = await serve(libraries);
+        const server = await serve(scenarios[name].only ? [scenarios[name].only] : libraries);
         const idle = rss(server.child.pid);
         let report;
         for (let tries = 1; tries <= TRIES; tries++) {

@@ -20,6 +20,7 @@ libssl-dev|module openssl|OpenSSL: encryption of WebRTC
 libavcodec-dev|module libavcodec|FFmpeg: decodes video
 libavformat-dev|module libavformat|FFmpeg: files
 libavutil-dev|module libavutil|FFmpeg: what the other two share
+libswscale-dev|module libswscale|FFmpeg: pictures of other kinds in files
 libyuv-dev|file /usr/include/libyuv.h|scales pictures
 libclang-dev|file /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*-linux-gnu/libclang*.so*|reads FFmpeg's headers for Rust
 clang|clang|the same; for tests the second compiler

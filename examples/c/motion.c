@@ -336,9 +336,7 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
 static void destroy(fg_processor *processor) { free(processor->self); }
 
 static int32_t create(const fg_host *host, fg_processor **processor) {
-    const fg_host_want *wanting = host->get_extension(host, FG_EXT_WANT);
-    const fg_want want = {sizeof(fg_want), 0, FG_GRAY8, COLUMNS, ROWS, 0};
-    if (!wanting || wanting->set(host, &want) < 0) return FG_ERROR_UNSUPPORTED;
+    if (fg_want_frames(host, FG_GRAY8, COLUMNS, ROWS) < 0) return FG_ERROR_UNSUPPORTED;
     motion *self = calloc(1, sizeof *self);
     if (!self) return FG_ERROR;
     self->table = (fg_processor){sizeof(fg_processor), 0, self, NULL, process, destroy, NULL};

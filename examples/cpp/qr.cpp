@@ -30,9 +30,7 @@ struct Qr : fg::Processor {
             const std::vector<cv::Point2f> quad(corners.begin() + first, corners.begin() + first + 4);
             const std::string text = read(picture, quad);
             if (text.empty() && !unread) continue;
-            std::vector<fg::Keypoint> keypoints;
-            for (const cv::Point2f &corner : quad) keypoints.push_back(result.keypoint(corner));
-            result.box("qr", text.empty() ? 0.5 : 1, cv::boundingRect(quad), keypoints);
+            result.outline("qr", text.empty() ? 0.5 : 1, quad);
             codes.add(fg::Json().set("text", text));
         }
         result.data(fg::Json().set("codes", codes));

@@ -1,5 +1,5 @@
 // framegate: pkg=apriltag std=11 link=m
-/* AprilTags of the family 36h11 with AprilTag 3 (libapriltag-dev): a box and four corners a tag, its number as label,
+/* AprilTags of the family 36h11 with AprilTag 3 (libapriltag-dev): the outline of each tag, its number as label,
  * and where it stands in front of the camera, if the camera's angle of view is as the parameter says.
  *
  * A detector keeps its work areas from picture to picture: one an instance, on one thread. */
@@ -41,26 +41,12 @@ typedef struct finder {
     char json[16384];
 } finder;
 
-static float smaller(float a, float b) { return a < b ? a : b; }
-static float larger(float a, float b) { return a > b ? a : b; }
-
 static int32_t tell(const finder *self, const apriltag_detection_t *tag, const fg_frame *frame, const fg_out *out) {
-    float left = 1, top = 1, right = 0, bottom = 0;
-    fg_keypoint corners[CORNERS];
+    float corners[2 * CORNERS];
     char label[16];
-    for (int i = 0; i < CORNERS; i++) {
-        const float x = (float)tag->p[i][0] / (float)frame->width, y = (float)tag->p[i][1] / (float)frame->height;
-        corners[i] = (fg_keypoint){x, y, 1};
-        left = smaller(left, x), right = larger(right, x);
-        top = smaller(top, y), bottom = larger(bottom, y);
-    }
+    for (int i = 0; i < 2 * CORNERS; i++) corners[i] = (float)tag->p[i / 2][i % 2];
     snprintf(label, sizeof label, "%d", tag->id);
-    const fg_detection detection = {
-        .struct_size = sizeof detection, .label = label, .track = (uint64_t)tag->id + 1,
-        .score = 1 - (float)tag->hamming / (float)self->family->h,
-        .x = left, .y = top, .w = right - left, .h = bottom - top, .keypoints = corners, .keypoint_count = CORNERS,
-    };
-    return out->detection(out, &detection);
+    return fg_outline_px(out, frame, label, 1 - (float)tag->hamming / (float)self->family->h, corners, CORNERS);
 }
 
 /* Where the tag's middle is: metres right of, below and in front of the camera. */
@@ -102,7 +88,7 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
 static int32_t set(fg_processor *processor, uint32_t index, const fg_param_value *value) {
     finder *self = processor->self;
     self->values[index] = value->number;
-    self->detector->quad_decimate = (float)self->values[PARAM_DECIMATE];
+    if (index == PARAM_DECIMATE) self->detector->quad_decimate = (float)value->number;
     return FG_OK;
 }
 
@@ -120,22 +106,18 @@ static void destroy(fg_processor *processor) {
 }
 
 static int32_t create(const fg_host *host, fg_processor **made) {
-    const fg_host_want *wanting = host->get_extension(host, FG_EXT_WANT);
-    const fg_want want = {.struct_size = sizeof want, .format = FG_GRAY8};
     finder *self = calloc(1, sizeof *self);
     if (!self) return FG_ERROR;
     self->table = (fg_processor){.struct_size = sizeof self->table, .self = self, .process = process,
                                  .destroy = destroy, .get_extension = get_extension};
     self->detector = apriltag_detector_create();
     self->family = tag36h11_create();
-    if (!self->detector || !self->family || !wanting || wanting->set(host, &want) < 0) {
-        host->log(host, FG_LOG_ERROR, "AprilTag has no memory, or grey pictures are not offered");
+    if (!self->detector || !self->family || fg_want_frames(host, FG_GRAY8, 0, 0) < 0) {
         destroy(&self->table);
-        return FG_ERROR;
+        return fg_fail(host, "AprilTag has no memory, or grey pictures are not offered");
     }
     apriltag_detector_add_family_bits(self->detector, self->family, HAMMING_MAX);
     self->detector->nthreads = 1;
-    for (int i = 0; i < PARAM_COUNT; i++) self->values[i] = PARAMS[i].number;
     *made = &self->table;
     return FG_OK;
 }

@@ -1,5 +1,5 @@
 // framegate: pkg=zbar std=11
-/* Bar codes and QR codes with ZBar (libzbar-dev): one box a code, its text in `data`.
+/* Bar codes and QR codes with ZBar (libzbar-dev): box or outline of each code, its text in `data`.
  *
  * ZBar works on grey pictures whose rows follow each other without gaps, so the rows are copied together where the
  * width is no multiple of 64. Its decoders keep state from picture to picture: one scanner an instance. */
@@ -29,64 +29,38 @@ typedef struct scanner {
     zbar_image_t *image;
     uint8_t *packed; /* the picture without gaps between rows */
     size_t packed_bytes;
-    double values[PARAM_COUNT];
     char json[JSON_BYTES_MAX];
 } scanner;
-
-/* JSON being written into a buffer of fixed size. */
-typedef struct writer { char *text; size_t length, capacity; int full; } writer;
-
-static void put(writer *w, const char *text, size_t length) {
-    if (w->full || length > w->capacity - w->length) {
-        w->full = 1;
-        return;
-    }
-    memcpy(w->text + w->length, text, length);
-    w->length += length;
-}
-
-static void put_text(writer *w, const char *text, size_t length) {
-    put(w, "\"", 1);
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char byte = (unsigned char)text[i];
-        char escape[8];
-        if (byte >= 0x20 && byte != '"' && byte != '\\') put(w, &text[i], 1);
-        else put(w, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", byte));
-    }
-    put(w, "\"", 1);
-}
 
 static float smaller(float a, float b) { return a < b ? a : b; }
 static float larger(float a, float b) { return a > b ? a : b; }
 
-/* Adds one code to the result and to the JSON; without its text if that has no room. */
-static int32_t tell(const zbar_symbol_t *symbol, const fg_frame *frame, const fg_out *out, writer *json) {
+/* Adds one code to the result: four places are its corners, others lie anywhere on it. */
+static int32_t tell(const zbar_symbol_t *symbol, const fg_frame *frame, const fg_out *out) {
+    const char *label = zbar_get_symbol_name(zbar_symbol_get_type(symbol));
     const unsigned points = zbar_symbol_get_loc_size(symbol);
-    const float width = (float)frame->width, height = (float)frame->height;
-    fg_keypoint corners[CORNERS];
-    float left = width, top = height, right = 0, bottom = 0;
+    float corners[2 * CORNERS], left = (float)frame->width, top = (float)frame->height, right = 0, bottom = 0;
     for (unsigned i = 0; i < points; i++) {
         const float x = (float)zbar_symbol_get_loc_x(symbol, i), y = (float)zbar_symbol_get_loc_y(symbol, i);
         left = smaller(left, x), right = larger(right, x);
         top = smaller(top, y), bottom = larger(bottom, y);
-        if (points == CORNERS) corners[i] = (fg_keypoint){x / width, y / height, 1};
+        if (i < CORNERS) corners[2 * i] = x, corners[2 * i + 1] = y;
     }
+    if (points == CORNERS) return fg_outline_px(out, frame, label, 1, corners, CORNERS);
     if (points == 0) left = top = 0;
-    const char *label = zbar_get_symbol_name(zbar_symbol_get_type(symbol));
-    const fg_detection detection = {
-        .struct_size = sizeof detection, .score = 1, .label = label,
-        .x = left / width, .y = top / height, .w = (right - left) / width, .h = (bottom - top) / height,
-        .keypoints = corners, .keypoint_count = points == CORNERS ? CORNERS : 0,
-    };
-    const writer before = *json;
-    put(json, json->length > 1 ? "," : "", json->length > 1);
-    put(json, "{\"kind\":", 8);
-    put_text(json, label, strlen(label));
-    put(json, ",\"text\":", 8);
-    put_text(json, zbar_symbol_get_data(symbol), zbar_symbol_get_data_length(symbol));
-    put(json, "}", 1);
-    if (json->full) *json = before;
-    return out->detection(out, &detection);
+    return fg_detect_px(out, frame, label, 1, left, top, right - left, bottom - top);
+}
+
+/* Writes one code as JSON and returns its bytes; 0 if it has no room. */
+static uint64_t write_code(const zbar_symbol_t *symbol, int is_first, char *to, uint64_t capacity) {
+    const int head = snprintf(to, capacity, "%s{\"kind\":\"%s\",\"text\":", is_first ? "" : ",",
+                              zbar_get_symbol_name(zbar_symbol_get_type(symbol)));
+    if (head < 0 || (uint64_t)head >= capacity) return 0;
+    const uint64_t text = fg_json_text(to + head, capacity - (uint64_t)head, zbar_symbol_get_data(symbol),
+                                       zbar_symbol_get_data_length(symbol));
+    if (text == 0) return 0;
+    to[(uint64_t)head + text] = '}'; /* where the text's 0 was */
+    return (uint64_t)head + text + 1;
 }
 
 /* The picture as ZBar takes it: the frame's own bytes if its rows have no gaps, else a copy. NULL: no memory. */
@@ -99,8 +73,7 @@ static const uint8_t *packed(scanner *self, const fg_plane *plane) {
         self->packed = larger_one;
         self->packed_bytes = bytes;
     }
-    for (uint32_t row = 0; row < plane->height; row++)
-        memcpy(self->packed + (size_t)row * plane->width, plane->data + row * plane->stride_bytes, plane->width);
+    fg_pack(plane, 1, self->packed);
     return self->packed;
 }
 
@@ -114,14 +87,17 @@ static int32_t process(fg_processor *processor, const fg_frame *frame, const fg_
         out->error(out, "ZBar could not scan the picture");
         return FG_ERROR;
     }
-    writer json = {self->json, 0, sizeof self->json - 1, 0}; /* one byte stays for the closing bracket */
-    put(&json, "[", 1);
+    uint64_t length = 1;
+    self->json[0] = '[';
     const zbar_symbol_t *symbol = zbar_image_first_symbol(self->image);
-    for (int i = 0; symbol && i < CODES_MAX; i++, symbol = zbar_symbol_next(symbol))
-        if (tell(symbol, frame, out, &json) < 0) return FG_ERROR;
-    self->json[json.length++] = ']';
+    for (int i = 0; symbol && i < CODES_MAX; i++, symbol = zbar_symbol_next(symbol)) {
+        if (tell(symbol, frame, out) < 0) return FG_ERROR;
+        /* One byte stays for the closing bracket. */
+        length += write_code(symbol, length == 1, self->json + length, sizeof self->json - 1 - length);
+    }
+    self->json[length++] = ']';
     zbar_image_set_data(self->image, NULL, 0, NULL); /* the frame ends here, ZBar's image does not */
-    return out->data(out, self->json, json.length);
+    return out->data(out, self->json, length);
 }
 
 static int enable(scanner *self, zbar_symbol_type_t type, int on) {
@@ -130,13 +106,16 @@ static int enable(scanner *self, zbar_symbol_type_t type, int on) {
 
 static int32_t set(fg_processor *processor, uint32_t index, const fg_param_value *value) {
     scanner *self = processor->self;
-    self->values[index] = value->number;
-    const int kind = (int)self->values[PARAM_KIND], every = (int)self->values[PARAM_EVERY];
-    /* ZBAR_NONE means every kind of code. */
-    int failed = enable(self, ZBAR_NONE, kind != 2);
-    if (kind != 0) failed |= enable(self, ZBAR_QRCODE, kind == 2);
-    failed |= zbar_image_scanner_set_config(self->zbar, ZBAR_NONE, ZBAR_CFG_X_DENSITY, every);
-    failed |= zbar_image_scanner_set_config(self->zbar, ZBAR_NONE, ZBAR_CFG_Y_DENSITY, every);
+    const int number = (int)value->number;
+    int failed;
+    if (index == PARAM_EVERY) {
+        failed = zbar_image_scanner_set_config(self->zbar, ZBAR_NONE, ZBAR_CFG_X_DENSITY, number) |
+                 zbar_image_scanner_set_config(self->zbar, ZBAR_NONE, ZBAR_CFG_Y_DENSITY, number);
+    } else {
+        /* ZBAR_NONE means every kind of code. */
+        failed = enable(self, ZBAR_NONE, number != 2);
+        if (number != 0) failed |= enable(self, ZBAR_QRCODE, number == 2);
+    }
     return failed ? FG_ERROR : FG_OK;
 }
 
@@ -155,21 +134,17 @@ static void destroy(fg_processor *processor) {
 }
 
 static int32_t create(const fg_host *host, fg_processor **made) {
-    const fg_host_want *wanting = host->get_extension(host, FG_EXT_WANT);
-    const fg_want want = {.struct_size = sizeof want, .format = FG_GRAY8};
     scanner *self = calloc(1, sizeof *self);
     if (!self) return FG_ERROR;
     self->zbar = zbar_image_scanner_create();
     self->image = zbar_image_create();
     self->table = (fg_processor){.struct_size = sizeof self->table, .self = self, .process = process,
                                  .destroy = destroy, .get_extension = get_extension};
-    if (!self->zbar || !self->image || !wanting || wanting->set(host, &want) < 0) {
-        host->log(host, FG_LOG_ERROR, "ZBar has no memory, or grey pictures are not offered");
+    if (!self->zbar || !self->image || fg_want_frames(host, FG_GRAY8, 0, 0) < 0) {
         destroy(&self->table);
-        return FG_ERROR;
+        return fg_fail(host, "ZBar has no memory, or grey pictures are not offered");
     }
     zbar_image_set_format(self->image, zbar_fourcc('Y', '8', '0', '0'));
-    for (int i = 0; i < PARAM_COUNT; i++) self->values[i] = PARAMS[i].number;
     *made = &self->table;
     return FG_OK;
 }

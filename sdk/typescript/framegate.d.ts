@@ -47,6 +47,8 @@ export interface Detection {
   box: [number, number, number, number];
   track?: number;
   keypoints?: [x: number, y: number, score: number][];
+  /** The keypoints, at least three, are the corners of its outline, in their order. */
+  outline?: true;
 }
 
 /** One message of `framegate.result.v1`. Texts in it come from the processor: show them as text, never as HTML. */

@@ -18,6 +18,7 @@ const NEAR_MS = 3; // … and so much once the offset is known: a camera that ca
 const SAME_MS = 0.5; // two times closer than this are of one frame
 const KNOWN_MIN = 8; // residuals after which it is known
 const DETECTIONS_MAX = 256; // drawn of one result: the server sends no more
+const CORNERS_MIN = 3; // fewer enclose nothing
 
 /**
  * @param {Session} session @param {HTMLVideoElement} video @param {HTMLCanvasElement} canvas
@@ -38,18 +39,31 @@ export function drawDetections(ctx, result, place) {
   ctx.font = `600 ${line * 6}px system-ui, sans-serif`;
   ctx.lineWidth = line;
   for (const detection of list(result.detections).slice(0, DETECTIONS_MAX)) {
-    const { label, score, box, track, keypoints } = detection ?? {};
+    const { label, score, box, track, keypoints, outline } = detection ?? {};
     const [x, y, width, height] = place(list(box).map(Number));
+    const points = list(keypoints).slice(0, DETECTIONS_MAX).map((point) => {
+      const [px, py] = list(point).map(Number);
+      return place([px, py, 0, 0]);
+    });
     const name = String(label).slice(0, 64);
     const hue = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 160);
     ctx.strokeStyle = ctx.fillStyle = `hsl(${hue} 95% 62%)`;
-    ctx.strokeRect(x, y, width, height);
-    for (const point of list(keypoints).slice(0, DETECTIONS_MAX)) {
-      const [px, py] = place([Number(point[0]), Number(point[1]), 0, 0]);
-      ctx.fillRect(px - line, py - line, 2 * line, 2 * line);
+    if (outline === true && points.length >= CORNERS_MIN) {
+      trace(ctx, points);
+    } else {
+      ctx.strokeRect(x, y, width, height);
+      for (const [px, py] of points) ctx.fillRect(px - line, py - line, 2 * line, 2 * line);
     }
     write(ctx, `${name} ${Math.round(Number(score) * 100)} %${track ? ` #${track}` : ''}`, x, y, line);
   }
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {number[][]} corners */
+function trace(ctx, corners) {
+  ctx.beginPath();
+  for (const [x, y] of corners) ctx.lineTo(x, y);
+  ctx.closePath();
+  ctx.stroke();
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} x @param {number} y @param {number} line

@@ -58,6 +58,27 @@ test('camera and the default pipeline give results after one press of Start', as
   await page.close();
 });
 
+test('an outline is drawn instead of box and points', async () => {
+  const page = await open(chrome, server.base);
+  const [outline, box] = await page.evaluate(async () => {
+    const { drawDetections } = await import('/sdk/framegate.js');
+    const corners = [[0.25, 0.25, 1], [0.75, 0.25, 1], [0.25, 0.75, 1]];
+    // Whether anything is there: in the middle of the side from the last but one corner to the last, at a corner of the
+    // box that is none of the outline, and where only the second corner's dot is.
+    const places = [[160, 120], [240, 180], [241, 61]];
+    return [true, undefined].map((given) => {
+      const canvas = Object.assign(document.createElement('canvas'), { width: 320, height: 240 });
+      const ctx = canvas.getContext('2d');
+      const found = { label: 'kite', score: 1, box: [0.25, 0.25, 0.5, 0.5], keypoints: corners, outline: given };
+      drawDetections(ctx, { detections: [found] }, ([x, y, w, h]) => [x * 320, y * 240, w * 320, h * 240]);
+      return places.map(([x, y]) => ctx.getImageData(x, y, 1, 1).data[3] > 128);
+    });
+  });
+  assert.deepEqual(outline, [true, false, false]);
+  assert.deepEqual(box, [false, true, true]);
+  await page.close();
+});
+
 test('it fits a phone', async () => {
   const page = await open(chrome, server.base, PHONE);
   await screenshot(page, 'idle-phone');

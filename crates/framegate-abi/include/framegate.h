@@ -1,4 +1,4 @@
-/* framegate.h: the interface between framegate and a processor, version 0.2.
+/* framegate.h: the interface between framegate and a processor, version 1.0.
  *
  * A processor is a shared library that exports one symbol, `fg_entry_1`. framegate loads it into a sandboxed child
  * process (an engine), makes one instance per stream and hands it decoded pictures.
@@ -19,8 +19,11 @@
  * function may be called for several streams at once when they share an engine.
  *
  * Rules that hold everywhere:
- * - `struct_size` comes first in every struct that may grow and is set by whoever fills it. A reader uses
- *   FG_HAS(pointer, field) before a field that was added after 1.0. Larger structs than known are accepted.
+ * - A processor compiled with this header runs with every later framegate whose interface is 1.x, and one compiled
+ *   with a later 1.x runs with this one. Nothing below is ever taken away or given another meaning in 1.x.
+ * - `struct_size` comes first in every struct that may grow and is set by whoever fills it. New fields come behind the
+ *   last one, and 0 in them means what was before. A reader uses FG_HAS(pointer, field) before a field that was added
+ *   after 1.0. Larger structs than known are accepted. Fields named `reserved` are 0 and never get a meaning.
  * - What framegate passes is valid until the call returns; fg_host is valid until destroy returns. What a processor
  *   passes is copied before the call returns; its fg_processor must live until destroy, fg_entry and fg_descriptor for
  *   ever. Nobody frees the other's memory.
@@ -28,11 +31,15 @@
  *   any thread between create and destroy.
  * - No C++ exception may leave a call. FG_PROCESSOR makes error results of them, and so does framegate.hpp; a level-2
  *   processor of this header catches its own.
- * - Results are 0 or positive for success and negative for errors; unknown positive values mean success.
+ * - Results are 0 or positive for success and negative for errors; unknown values keep that meaning.
  * - Text is UTF-8 and ends with 0, and is NULL only where a comment allows it. Sizes are in pixels; every other
  *   quantity has its unit in its name.
  * - Everything else is an extension with a text id and a version of its own ("fg.want/1"), asked for on either side
- *   with get_extension; NULL means "not offered".
+ *   with get_extension; NULL means "not offered" and is the answer to every id that a side does not know.
+ * - Bits of `flags` that a side does not know mean nothing to it; only a want with such bits is refused. Formats and
+ *   kinds that are added later are refused by a framegate that does not know them, and no processor is given one that
+ *   it did not ask for.
+ * - A frame may be as small as 1 x 1. A library that cannot take that needs a guard before it.
  */
 #ifndef FRAMEGATE_H
 #define FRAMEGATE_H
@@ -49,9 +56,14 @@ extern "C" {
 #define FG_EXPORT __attribute__((visibility("default")))
 #endif
 
-/* Major in the upper 16 bits, minor in the lower. While the major is 0 a processor must be compiled for the minor that
- * runs it; from 1.0 on any minor runs with any other. */
-#define FG_ABI_VERSION UINT32_C(0x00000002)
+/* Sizes and offsets are those of 64-bit machines; others were never tried. */
+#if UINTPTR_MAX != UINT64_MAX
+#error "the interface of framegate is for 64-bit machines"
+#endif
+
+/* Major in the upper 16 bits, minor in the lower. Every minor runs with every other of the same major. What a processor
+ * needs of a later minor it asks for first: FG_HAS, get_extension, fg_host.abi_version. */
+#define FG_ABI_VERSION UINT32_C(0x00010000)
 
 /* Whether the struct behind `pointer` is new enough to hold `field`. */
 #define FG_HAS(pointer, field)                                                                         \
@@ -81,7 +93,7 @@ extern "C" {
 #define FG_LOG_INFO INT32_C(3)
 #define FG_LOG_DEBUG INT32_C(4)
 
-/* One plane of a picture. Frozen: never grows. */
+/* One plane of a picture. Frozen: never grows, for it lies in arrays. */
 typedef struct fg_plane {
     uint8_t *data;         /* first byte, aligned to 64 bytes; writable only if FG_FRAME_WRITABLE is set */
     int64_t stride_bytes;  /* from one row to the next; a multiple of 64, at least the row's bytes */
@@ -121,7 +133,7 @@ typedef struct fg_frame {
     fg_plane planes[4];
 } fg_frame;
 
-/* A point on something found. Frozen. */
+/* A point on something found. Frozen, as fg_plane is. */
 typedef struct fg_keypoint {
     float x, y;   /* fractions of the picture, origin top-left */
     float score;  /* 0 to 1 */
@@ -135,7 +147,7 @@ typedef struct fg_detection {
     float score;         /* confidence, 0 to 1 */
     const char *label;   /* what it is, cut at 64 bytes; NULL: none */
     float x, y, w, h;    /* box: fractions of the picture, origin top-left, w and h >= 0; clipped to the picture */
-    uint64_t track;      /* identity over time; 0 for none */
+    uint64_t track;      /* identity over time, below 2^53 to be exact in a page; 0 for none */
     const fg_keypoint *keypoints;
     uint32_t keypoint_count; /* at most 64 */
     uint32_t flags;          /* FG_DETECTION_… */
@@ -193,7 +205,7 @@ struct fg_processor {
     int32_t (*process)(fg_processor *processor, const fg_frame *frame, const fg_out *out);
     /* [process] Last call: frees the instance. */
     void (*destroy)(fg_processor *processor);
-    /* [any] Interface of an extension the processor offers. May be NULL. */
+    /* [any] Interface of an extension the processor offers; NULL for every other id. May be NULL. */
     const void *(*get_extension)(fg_processor *processor, const char *id);
 };
 
@@ -219,13 +231,13 @@ typedef struct fg_entry {
 
 /* Extension "fg.want/1", offered by the host: what frames the processor wants. */
 #define FG_EXT_WANT "fg.want/1"
-#define FG_WANT_WRITABLE UINT32_C(1)
+#define FG_WANT_WRITABLE UINT32_C(1) /* process writes into its frames */
 
 typedef struct fg_want {
     uint32_t struct_size;
-    uint32_t flags;            /* FG_WANT_… */
+    uint32_t flags;            /* FG_WANT_…; others: FG_ERROR_UNSUPPORTED */
     uint32_t format;           /* FG_BGR24 …; 0: BGR24 */
-    uint32_t width, height;    /* 0, 0: as the camera sends; one of them 0: keep the aspect */
+    uint32_t width, height;    /* 0, 0: as the camera sends; one of them 0: keeps the aspect, within 1 to 8192 */
     uint32_t rate_millihertz;  /* frames per 1000 s: 10 000 is 10 a second; 0: as they come */
 } fg_want;
 
@@ -246,7 +258,8 @@ typedef struct fg_host_want {
 #define FG_PARAM_TEXT UINT32_C(5)  /* text */
 #define FG_PARAM_COLOR UINT32_C(6) /* number: 0xRRGGBB */
 
-/* One parameter. Frozen. Unchanged from create until destroy. */
+/* One parameter. Frozen, for they lie in an array: what it lacks will come in fg_params, beside it. Unchanged from
+ * create until destroy. */
 typedef struct fg_param {
     const char *id;              /* [a-z][a-z0-9_]{0,63}, unique within the processor */
     const char *label;           /* for people; NULL: the id */
@@ -262,11 +275,11 @@ typedef struct fg_param {
     const char *text;            /* default of TEXT; NULL: empty */
 } fg_param;
 
-/* A value for one parameter. Frozen. */
+/* A value for one parameter. */
 typedef struct fg_param_value {
-    uint32_t kind;  /* FG_PARAM_… of its parameter */
-    uint32_t reserved;
-    double number;  /* all kinds but TEXT */
+    uint32_t struct_size;
+    uint32_t kind;     /* FG_PARAM_… of its parameter */
+    double number;     /* all kinds but TEXT */
     const char *text;  /* TEXT: UTF-8; else NULL */
 } fg_param_value;
 

@@ -6,7 +6,7 @@
 use core::ffi::{CStr, c_char, c_void};
 
 /// `FG_ABI_VERSION`: major in the upper 16 bits, minor in the lower.
-pub const ABI_VERSION: u32 = 0x0000_0002;
+pub const ABI_VERSION: u32 = 0x0001_0000;
 /// The one exported symbol.
 pub const ENTRY_SYMBOL: &str = "fg_entry_1";
 /// Id of the want extension.
@@ -287,8 +287,8 @@ pub struct Param {
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the header documents each field")]
 pub struct ParamValue {
+    pub struct_size: u32,
     pub kind: u32,
-    pub reserved: u32,
     pub number: f64,
     pub text: *const c_char,
 }

@@ -372,7 +372,7 @@ fn parameters_are_described_set_and_refused() {
     }
     let set = |index: u32, number: f64, text: Option<&CStr>| {
         let text = text.map_or(ptr::null(), CStr::as_ptr);
-        let value = abi::ParamValue { kind: 0, reserved: 0, number, text };
+        let value = abi::ParamValue { struct_size: 0, kind: 0, number, text };
         // SAFETY: the processor is not destroyed yet.
         unsafe { params.set.unwrap()(kit, index, &raw const value) }
     };

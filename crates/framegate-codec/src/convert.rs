@@ -187,7 +187,6 @@ fn stretch(row: &mut [u8]) {
     for sample in row {
         let luma = u16::from(sample.saturating_sub(16).min(219));
         let stretched = luma.wrapping_mul(298).wrapping_add(luma.wrapping_mul(22) >> 8);
-        #[expect(clippy::cast_possible_truncation, reason = "65 408 / 256 is 255")]
         let rounded = (stretched.wrapping_add(128) >> 8) as u8;
         *sample = rounded;
     }

@@ -97,10 +97,10 @@ impl Layout {
     }
 
     /// Layout of what a processor wants of a picture of size `source`: a side of 0 follows from the other one and the
-    /// picture's aspect, two sides of 0 mean the picture's own size.
+    /// picture's aspect, as far as 1 to [`SIDE_MAX`] go; two sides of 0 mean the picture's own size.
     ///
     /// # Errors
-    /// [`LayoutError::Side`] when a side comes out as 0 or above [`SIDE_MAX`].
+    /// [`LayoutError::Side`] when a side of the picture is 0, or one that is wanted is above [`SIDE_MAX`].
     pub fn for_want(source: PictureSize, want: &Want) -> Result<Self, LayoutError> {
         if source.width == 0 || source.height == 0 {
             return Err(LayoutError::Side { width: source.width, height: source.height });
@@ -115,10 +115,11 @@ impl Layout {
     }
 }
 
-/// `side` times `numerator / denominator`, rounded, at least 1.
+/// `side` times `numerator / denominator`, rounded, within 1 to [`SIDE_MAX`]: a picture one pixel wide has no usable
+/// aspect, and its processor shall still get it.
 fn follow(side: u32, numerator: u32, denominator: u32) -> u32 {
     let scaled = (u64::from(side) * u64::from(numerator) + u64::from(denominator) / 2) / u64::from(denominator);
-    u32::try_from(scaled.max(1)).unwrap_or(u32::MAX)
+    u32::try_from(scaled).unwrap_or(SIDE_MAX).clamp(1, SIDE_MAX)
 }
 
 #[cfg(test)]
@@ -157,9 +158,10 @@ mod tests {
         for (width, height) in [(0, 1), (1, 0), (SIDE_MAX + 1, 1), (1, u32::MAX)] {
             assert_eq!(Layout::new(PixelFormat::Bgr24, width, height), Err(LayoutError::Side { width, height }));
         }
-        let want = Want { width: SIDE_MAX, ..Want::default() };
-        assert!(Layout::for_want(PictureSize { width: 1, height: 100 }, &want).is_err());
-        assert!(Layout::for_want(PictureSize { width: 0, height: 100 }, &want).is_err());
+        let source = PictureSize { width: 640, height: 480 };
+        let want = Want { width: SIDE_MAX + 1, ..Want::default() };
+        assert!(Layout::for_want(source, &want).is_err());
+        assert!(Layout::for_want(PictureSize { width: 0, ..source }, &Want::default()).is_err());
     }
 
     #[test]
@@ -176,5 +178,7 @@ mod tests {
         check((640, 480), (100, 100), (100, 100));
         check((1280, 720), (333, 0), (333, 187));
         check((8000, 1), (10, 0), (10, 1));
+        check((1, 480), (240, 0), (240, SIDE_MAX));
+        check((SIDE_MAX, 1), (0, SIDE_MAX), (SIDE_MAX, SIDE_MAX));
     }
 }

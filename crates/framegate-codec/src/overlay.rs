@@ -15,6 +15,8 @@ pub struct Mark<'a> {
     pub label: &'a str,
     /// Points on it, with a confidence that is not drawn.
     pub points: &'a [[f32; 3]],
+    /// The points are the corners of its outline, which is drawn instead of points and box.
+    pub is_outline: bool,
     /// Chooses its colour: the same number is always the same colour.
     pub colour: u64,
 }
@@ -43,14 +45,20 @@ pub fn draw_marks(bytes: &mut [u8], layout: &Layout, range: Range, marks: &[Mark
         let colour = (mark.colour % COLOURS.len() as u64) as usize;
         canvas.pen = COLOURS[colour];
         let [x, y, width, height] = mark.bbox;
+        let (left, top) = canvas.place(x, y);
+        let points: Vec<_> = mark.points.iter().map(|&[x, y, _]| canvas.place(x, y)).collect();
+        if mark.is_outline {
+            canvas.outline(&points, line);
+        }
         if width > 0.0 && height > 0.0 {
-            let (left, top) = canvas.place(x, y);
             let (right, bottom) = canvas.place(x + width, y + height);
-            canvas.frame([left, top, right, bottom], line);
+            if !mark.is_outline {
+                canvas.frame([left, top, right, bottom], line);
+            }
             canvas.label(left, top, mark.label, (line / 2).max(1));
         }
-        for &[x, y, _] in mark.points {
-            let (x, y) = canvas.place(x, y);
+        let dots = if mark.is_outline { &[] } else { &points[..] };
+        for (x, y) in dots {
             canvas.fill([x - line, y - line, x + line, y + line]);
         }
     }
@@ -81,6 +89,19 @@ impl Canvas<'_> {
         self.fill([left, bottom - line, right, bottom]);
         self.fill([left, top, left + line, bottom]);
         self.fill([right - line, top, right, bottom]);
+    }
+
+    /// Lines from corner to corner and back to the first, `line` pixels thick, around the corners.
+    fn outline(&mut self, corners: &[(i64, i64)], line: i64) {
+        let before = line / 2;
+        for (index, &(x, y)) in corners.iter().enumerate() {
+            let (to_x, to_y) = corners[(index + 1) % corners.len()];
+            let steps = (to_x - x).abs().max((to_y - y).abs()).max(1);
+            for step in 0..=steps {
+                let (x, y) = (x + (to_x - x) * step / steps - before, y + (to_y - y) * step / steps - before);
+                self.fill([x, y, x + line, y + line]);
+            }
+        }
     }
 
     /// A text on a plate of the pen's colour, above the point or, where there is no room, below it.
@@ -152,7 +173,7 @@ mod tests {
     }
 
     fn mark(bbox: [f32; 4], label: &str) -> Mark<'_> {
-        Mark { bbox, label, points: &[], colour: 1 }
+        Mark { bbox, label, points: &[], is_outline: false, colour: 1 }
     }
 
     #[test]
@@ -168,13 +189,30 @@ mod tests {
     }
 
     #[test]
+    fn an_outline_is_drawn_instead_of_the_box() {
+        let corners = [[0.25, 0.25, 1.0], [0.75, 0.25, 1.0], [0.25, 0.75, 1.0]];
+        let mark = Mark { points: &corners, is_outline: true, ..mark([0.25, 0.25, 0.5, 0.5], "") };
+        let (layout, bytes) = drawn(320, 240, &[mark]);
+        let luma = |x: usize, y: usize| bytes[y * layout.planes[0].stride + x];
+        // Along both sides and in the middle of the third, which leads back to the first corner.
+        for (x, y) in [(80, 60), (160, 60), (239, 60), (160, 120), (80, 179), (80, 120)] {
+            assert_eq!(luma(x, y), COLOURS[1][0], "{x}, {y}");
+        }
+        for (x, y) in [(239, 120), (239, 179), (160, 179), (120, 100), (77, 60)] {
+            assert_eq!(luma(x, y), 0, "{x}, {y}");
+        }
+        let (_, again) = drawn(320, 240, &[Mark { points: &[], ..mark }]);
+        assert!(again.iter().all(|&sample| sample == 0), "an outline without corners");
+    }
+
+    #[test]
     fn nothing_is_drawn_outside_and_nothing_panics() {
         let points = [[-5.0, 0.5, 1.0], [f32::MAX, f32::MIN, 1.0], [1.0, 1.0, 1.0]];
         for (width, height) in [(1, 1), (1, 7), (3, 5), (2, 2), (641, 479)] {
             for bbox in [[-1.0, -1.0, 4.0, 4.0], [0.9, 0.9, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [3.0, 3.0, 1.0, 1.0]] {
-                let mark =
-                    Mark { bbox, label: "a long label, ÄÖÜ and more of it than fits", points: &points, colour: 9 };
-                let (layout, bytes) = drawn(width, height, &[mark]);
+                let label = "a long label, ÄÖÜ and more of it than fits";
+                let mark = Mark { bbox, label, points: &points, is_outline: false, colour: 9 };
+                let (layout, bytes) = drawn(width, height, &[mark, Mark { is_outline: true, ..mark }]);
                 for plane in &layout.planes {
                     for row in bytes[plane.range()].chunks(plane.stride) {
                         assert!(row.iter().skip(plane.width as usize).all(|&padding| padding == 0));

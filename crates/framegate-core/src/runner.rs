@@ -280,6 +280,9 @@ impl Runner {
     }
 
     fn on_ready(&mut self, now: Now, infos: Vec<ProcessorInfo>) -> Result<(), EngineError> {
+        if self.page.is_ready() {
+            return Err(EngineError::Page("ready a second time"));
+        }
         let infos = schema::checked(infos).ok_or(EngineError::Page("a processor without a name"))?;
         if !self.supervisor.ready(now.instant, self.ledger.outstanding()) {
             return Ok(());
@@ -378,7 +381,7 @@ impl Runner {
             (None, true) => NoticeKind::EngineHung,
             (None, false) => NoticeKind::EngineCrashed,
         };
-        let mut notice = Notice::new(kind, describe(death, pending.hung, self.config.policy));
+        let mut notice = Notice::new(kind, truncated(&describe(death, pending.hung, self.config.policy)));
         notice.seq = pending.oldest_lost;
         notice.signal = death.signal();
         notice.restarts = Some(self.supervisor.restarts());

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{LogLevel, limits::TEXT_BYTES_MAX};
+use framegate_wire::{LogLevel, limits::TEXT_BYTES_MAX, signal_name};
 use rustix::{
     io::{Errno, pread},
     net::{RecvFlags, SendFlags, recv, send},
@@ -270,27 +270,9 @@ impl Bridge {
 fn describe(death: Death) -> String {
     match death {
         Death { signal: Some(signal), place, .. } => {
-            let place = cut(&place, TEXT_BYTES_MAX);
-            format!("was ended by signal {signal} ({}){place}", signal_name(signal))
+            format!("was ended by {}{}", signal_name(signal), cut(&place, TEXT_BYTES_MAX))
         }
         Death { code: Some(code), .. } => format!("ended itself with status {code}"),
         Death { .. } => "is gone".to_owned(),
-    }
-}
-
-/// Name of a signal that ends processes.
-pub(crate) fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGSYS => "SIGSYS",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGTRAP => "SIGTRAP",
-        libc::SIGXFSZ => "SIGXFSZ",
-        _ => "another signal",
     }
 }

@@ -170,11 +170,11 @@ impl Engine<'_> {
                     break;
                 }
                 ToEngine::SetParams { id, values } => {
-                    self.set_params(id, &values)?;
+                    self.busy(|engine| engine.set_params(id, &values))?;
                     has_news = true;
                 }
                 ToEngine::Message { processor } => {
-                    self.receive(processor, payload);
+                    self.busy(|engine| engine.receive(processor, payload));
                     has_news = true;
                 }
                 ToEngine::Snapshot { id, view } => {

@@ -9,6 +9,7 @@ use std::{
     io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::{
@@ -20,6 +21,7 @@ use rustix::{
 use crate::{
     kit::{self, KitError},
     limits::GST_REGISTRY_SECONDS_MAX,
+    nursery::fork::end_with_us,
 };
 
 /// The processor.
@@ -121,7 +123,9 @@ fn write_registry(helper: &Path, registry: &Path) -> Result<(), GstError> {
     let complaints =
         memfd_create("framegate-gst-registry", MemfdFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
     let mut complaints = File::from(complaints);
-    let mut child = Command::new(helper)
+    let mut command = Command::new(helper);
+    end_with_us(&mut command, Duration::from_secs(GST_REGISTRY_SECONDS_MAX.unsigned_abs()));
+    let mut child = command
         .env("GST_REGISTRY", registry)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -42,7 +42,7 @@ pub enum KitError {
     },
     /// Others could put code there.
     #[error(
-        "{} belongs to somebody else or can be written by everybody; what lies there is compiled and run. Set \
+        "{} belongs to somebody else or can be written by others; what lies there is compiled and run. Set \
          FRAMEGATE_CACHE to a folder of your own", path.display()
     )]
     Unsafe {
@@ -74,9 +74,7 @@ impl Kit {
     /// # Errors
     /// [`KitError`] when it cannot be written.
     pub fn unpack_into(cache: &Path) -> Result<Self, KitError> {
-        let refused = |source| KitError::Write { path: cache.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(refused)?;
-        let cache = cache.canonicalize().map_err(refused)?;
+        let cache = made(cache)?;
         let files = files();
         let all = files.iter().fold(Digest::new(), |all, (path, text)| all.part(path.as_bytes()).part(text.as_bytes()));
         let hash = all.name();
@@ -160,9 +158,22 @@ fn cache_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 /// The folder `name` in the user's cache, which nobody else can write.
 pub(crate) fn cached(name: &str) -> Result<PathBuf, KitError> {
     let cache = cache_folder(|name| env::var_os(name).map(PathBuf::from)).ok_or(KitError::NoPlace)?;
-    let refused = |source| KitError::Write { path: cache.clone(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(&cache).map_err(refused)?;
-    own_folder(cache.canonicalize().map_err(refused)?.join(name))
+    own_folder(made(&cache)?.join(name))
+}
+
+/// Makes the cache's folder, or checks that nobody else can put another one in the place of what lies in it.
+fn made(cache: &Path) -> Result<PathBuf, KitError> {
+    let refused = |source| KitError::Write { path: cache.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(cache).map_err(refused)?;
+    let cache = cache.canonicalize().map_err(refused)?;
+    let about = fs::metadata(&cache).map_err(refused)?;
+    // In a sticky folder such as /tmp only its owner can rename what is his.
+    let is_sticky = about.mode() & 0o1000 != 0;
+    let is_trusted = about.uid() == 0 || about.uid() == rustix::process::geteuid().as_raw();
+    if !is_trusted || (about.mode() & 0o022 != 0 && !is_sticky) {
+        return Err(KitError::Unsafe { path: cache });
+    }
+    Ok(cache)
 }
 
 /// Makes a folder, or checks that nobody else can put code into the one that is there.
@@ -170,7 +181,7 @@ fn own_folder(path: PathBuf) -> Result<PathBuf, KitError> {
     let refused = |source| KitError::Write { path: path.clone(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(refused)?;
     let about = fs::symlink_metadata(&path).map_err(refused)?;
-    if !about.is_dir() || about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o002 != 0 {
+    if !about.is_dir() || about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o022 != 0 {
         return Err(KitError::Unsafe { path });
     }
     Ok(path)
@@ -244,11 +255,27 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_everybody_can_write_is_refused() {
+    fn a_folder_that_others_can_write_is_refused() {
         let cache = scratch("unsafe");
         let kit = Kit::unpack_into(&cache).unwrap();
-        fs::set_permissions(kit.folder(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Kit::unpack_into(&cache), Err(KitError::Unsafe { .. })));
+        let check = |path: &Path, mode: u32, is_refused: bool| {
+            let before = fs::metadata(path).unwrap().permissions();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            let unpacked = Kit::unpack_into(&cache);
+            assert_eq!(matches!(unpacked, Err(KitError::Unsafe { .. })), is_refused, "{mode:o}: {unpacked:?}");
+            fs::set_permissions(path, before).unwrap();
+        };
+        for mode in [0o777, 0o770, 0o707] {
+            check(kit.folder(), mode, true);
+            check(&cache, mode, true);
+        }
+        check(&cache, 0o1777, false);
+        check(&cache, 0o755, false);
+        let elsewhere = scratch("elsewhere");
+        fs::rename(kit.folder(), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, kit.folder()).unwrap();
+        assert!(matches!(Kit::unpack_into(&cache), Err(KitError::Unsafe { .. })), "a link leads elsewhere");
+        fs::remove_dir_all(elsewhere).unwrap();
         fs::remove_dir_all(cache).unwrap();
     }
 

@@ -14,6 +14,7 @@ pub mod check;
 mod clock;
 pub mod compile;
 pub mod confinement;
+mod demangle;
 mod engine;
 mod gst;
 mod inbox;

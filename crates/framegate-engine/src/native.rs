@@ -177,7 +177,7 @@ impl Instance {
         };
         let (kind, number) = raw_value(&param.kind, value);
         let text = if kind == abi::PARAM_TEXT { text.as_ptr() } else { std::ptr::null() };
-        let raw = abi::ParamValue { kind, reserved: 0, number, text };
+        let raw = abi::ParamValue { struct_size: size_of_u32::<abi::ParamValue>(), kind, number, text };
         let place = u32::try_from(index).unwrap_or(u32::MAX);
         *lock(&self.side.last_error) = None;
         // SAFETY: the processor is valid until `destroy`, which takes `self`; the value and its text live through the

@@ -9,7 +9,7 @@ pub(crate) mod alone;
 mod child;
 mod control;
 pub(crate) mod fault;
-mod fork;
+pub(crate) mod fork;
 mod host;
 pub(crate) mod python;
 mod shared;
@@ -35,7 +35,8 @@ use crate::{
     outbox::cut,
     resolve::{self, LibrariesIn, Loaded, Prepared, ResolveError, resolve},
     sandbox::{
-        EngineFilter, FilterError, Policy, Reads, SandboxError, Threads, confine_nursery_calls, restrict_nursery,
+        EngineFilter, FilterError, HostBounds, Policy, Reads, SandboxError, Threads, confine_nursery_calls,
+        restrict_nursery,
     },
 };
 use child::{Child, Roots, Task};
@@ -181,7 +182,8 @@ fn prepare(options: &Options) -> Result<Ground, Failure> {
     let null = open_null()?;
     let reads = restrict_nursery(&policy)?;
     let (isolation, mode) = (options.pipeline.isolation, options.mode);
-    let start = |plan| python::Host::start(&plan, &policy, &filter, isolation, mode);
+    let bounds = HostBounds::Enforced(&policy, &filter);
+    let start = |plan| python::Host::start(&plan, bounds, isolation, mode);
     let mut python = resolve::python(&prepared).map(start).transpose()?;
     confine_nursery_calls()?;
     let (described, python_tasks) = described(&mut python, isolation)?;

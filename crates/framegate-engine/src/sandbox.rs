@@ -114,6 +114,23 @@ pub(crate) fn confine_host() -> Result<(), SandboxError> {
     Ok(filter::confine_host()?)
 }
 
+/// What bounds a host of another language.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum HostBounds<'a> {
+    /// It restricts itself, and the processes it forks, as engines are.
+    Enforced(&'a Policy, &'a EngineFilter),
+    /// It is audited: it only says when the author's code runs.
+    Audited,
+}
+
+/// All that an audited host needs: how it says what it is, and limits that keep the machine from harm.
+pub(crate) fn plan_for_audited_host() -> Value {
+    json!({
+        "mark": audit::MARK,
+        "limits": [[libc::RLIMIT_CORE, 0], [libc::RLIMIT_DATA, ENGINE_DATA_BYTES_MAX]],
+    })
+}
+
 /// All that a host of another language needs to restrict itself, and the processes it forks, as engines are.
 pub(crate) fn plan_for_host(policy: &Policy, engine: &EngineFilter) -> Result<Value, SandboxError> {
     let [alone, shared] = engine.for_host()?;

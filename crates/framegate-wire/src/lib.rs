@@ -23,7 +23,7 @@ pub use message::{
     Detection, EngineStats, FromEngine, KeyframeReason, LogLevel, Open, PixelFormat, ResultHeader, Status, Timing,
     ToEngine, View, Want,
 };
-pub use nursery::{ExitKind, FaultReport, FaultStage, Loaded, NurseryReply, NurseryRequest};
+pub use nursery::{ExitKind, FaultReport, FaultStage, Loaded, NurseryReply, NurseryRequest, signal_name};
 pub use offline::{CheckLine, CheckVerdict, FromOffline, OfflineFailure};
 pub use outcome::{Counts, DropReason, Outcome, SkipReason};
 pub use processor::{

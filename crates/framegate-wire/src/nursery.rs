@@ -108,3 +108,23 @@ pub enum FaultStage {
     /// Inside the processor.
     Process,
 }
+
+/// Linux's name of a signal that ends processes, as in `SIGSEGV`; of any other its number, as in `signal 40`.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must panic")]
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,6 +16,34 @@ const BRIGHTNESS: &str = "#include <framegate.h>\n\
         return fg_data_printf(out, \"[%d,%u]\", frame->planes[0].data[0], frame->width);\n\
     }\n\
     FG_PROCESSOR(\"first\", \"1.0.0\", \"Says the first byte.\", process)\n";
+
+const NOTHING_CPP: &str = "#include <framegate.hpp>\n\
+    struct Nothing : fg::Processor {\n\
+        fg::Param<int> level{*this, \"level\", 1, fg::range(0, 3)};\n\
+        explicit Nothing(const fg::Host &) {}\n\
+        void process(fg::Frame &, fg::Result &) override {}\n\
+    };\n\
+    FRAMEGATE_PROCESSOR(Nothing, \"nothing\", \"1.0.0\", \"Does nothing.\")\n";
+
+const MEAN_PY: &str = "import framegate\n\
+@framegate.processor\n\
+def mean(frame):\n\
+    \x20   'Says the shape and mean.'\n\
+    \x20   print('frame', frame.seq, 'seen')\n\
+    \x20   return {'shape': frame.image.shape, 'mean': int(frame.image.mean())}\n";
+
+const THREADS_PY: &str = "import threading\n\
+threading.Thread(target=threading.Event().wait, daemon=True).start()\n";
+
+const GREEDY_PY: &str = "import os, socket, framegate\n\
+open('/etc/hostname').close()\n\
+@framegate.processor\n\
+def greedy(frame):\n\
+    \x20   'Wants much.'\n\
+    \x20   open('/etc/passwd').close()\n\
+    \x20   socket.socket().close()\n\
+    \x20   open(os.path.join(os.path.dirname(__file__), 'written'), 'w').close()\n\
+    \x20   return os.system('true')\n";
 
 /// A folder with a clip and processors, which goes away with the test.
 struct Folder(PathBuf);
@@ -99,6 +128,119 @@ fn a_clip_gives_a_line_a_frame_and_the_same_ones_each_time() {
     let last: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
     assert_eq!((&last["processor"], &last["seq"]), (&"first+first-2".into(), &20.into()));
     assert_eq!(last["data"]["first"], last["data"]["first-2"]);
+}
+
+/// What was said of what `serve` would refuse.
+fn findings(output: &Output) -> Vec<String> {
+    let said = text(&output.stderr);
+    said.lines().filter_map(|line| line.strip_prefix("serve would refuse: ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_processors_print_reaches_a_file() {
+    let folder = Folder::new("prints");
+    let prints = "printf(\"out %u\\n\", frame->width); fputs(\"err\\n\", stderr); return fg";
+    let source = BRIGHTNESS.replace("return fg", prints);
+    folder.library("first", &format!("#include <stdio.h>\n{source}"));
+    for sandbox in ["enforce", "audit"] {
+        let file = folder.0.join("said.txt");
+        let mut command = folder.command(&["run", "clip.ivf", "-p", "first.so", "--sandbox", sandbox]);
+        let output = command.stderr(File::create(&file).unwrap()).output().unwrap();
+        let said = std::fs::read_to_string(&file).unwrap();
+        assert!(output.status.success(), "{said}");
+        let count = |line: &str| said.lines().filter(|said| *said == line).count();
+        assert_eq!((count("out 160"), count("err"), text(&output.stdout).lines().count()), (20, 20, 20), "{said}");
+    }
+}
+
+#[test]
+fn a_processor_that_does_nothing_is_refused_nothing() {
+    let folder = Folder::new("nothing");
+    folder.library("first", BRIGHTNESS);
+    std::fs::write(folder.0.join("nothing.cpp"), NOTHING_CPP).unwrap();
+    for arguments in [
+        &["first.so"][..],
+        &["nothing.cpp"],
+        &["first.so | nothing.cpp", "--video", "seen.webm", "--set", "nothing.level=2", "--timing"],
+    ] {
+        let output = folder.framegate(&[&["run", "clip.ivf", "-p"], arguments].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(findings(&output), Vec::<String>::new(), "{arguments:?}");
+    }
+}
+
+/// A command that finds the interpreter which the tests' requirements are installed for.
+fn with_python<'a>(folder: &Folder, command: &'a mut Command) -> &'a mut Command {
+    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv-python");
+    assert!(environment.exists(), "{} is missing: scripts/test.sh makes it", environment.display());
+    command.env("VIRTUAL_ENV", environment).env("HOME", &folder.0)
+}
+
+#[test]
+fn a_python_file_runs_whether_or_not_it_starts_threads() {
+    let folder = Folder::new("python");
+    std::fs::write(folder.0.join("mean.py"), MEAN_PY).unwrap();
+    std::fs::write(folder.0.join("threads.py"), format!("{THREADS_PY}{MEAN_PY}")).unwrap();
+    let mut lines = Vec::new();
+    for (file, sandbox) in
+        [("mean.py", "audit"), ("mean.py", "enforce"), ("threads.py", "audit"), ("threads.py", "enforce")]
+    {
+        let mut command = folder.command(&["run", "clip.ivf", "-p", file, "--sandbox", sandbox]);
+        let output = with_python(&folder, &mut command).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success() && said.contains("frame 20 seen"), "{file} {sandbox}: {said}");
+        assert_eq!(findings(&output), Vec::<String>::new(), "{file} {sandbox}");
+        lines.push(text(&output.stdout));
+    }
+    assert_eq!(lines[0].lines().count(), 20);
+    let last: Value = serde_json::from_str(lines[0].lines().last().unwrap()).unwrap();
+    assert_eq!((&last["processor"], &last["data"]["shape"]), (&"mean".into(), &serde_json::json!([120, 160, 3])));
+    assert!(lines.iter().all(|other| *other == lines[0]), "{lines:?}");
+    let mut command = folder.command(&["check", "threads.py"]);
+    let table = text(&with_python(&folder, &mut command).output().unwrap().stdout);
+    assert!(table.contains("starts 1 threads when it is loaded") && !table.contains('✗'), "{table}");
+    assert!(table.contains("✓ sandbox     needs nothing that serve refuses"), "{table}");
+}
+
+#[test]
+fn an_audit_tells_what_serve_would_refuse_a_python_file() {
+    let folder = Folder::new("audit");
+    std::fs::write(folder.0.join("greedy.py"), GREEDY_PY).unwrap();
+    let mut command = folder.command(&["run", "clip.ivf", "-p", "greedy.py"]);
+    let output = with_python(&folder, &mut command).output().unwrap();
+    let (said, findings) = (text(&output.stderr), findings(&output));
+    assert!(output.status.success(), "{said}");
+    let first: Value = serde_json::from_str(text(&output.stdout).lines().next().unwrap()).unwrap();
+    assert_eq!((&first["status"], &first["data"]), (&"ok".into(), &0.into()), "all of it was let pass: {first}");
+    let written = format!("writing {}", folder.0.join("written").display());
+    for expected in [
+        "reading /etc/hostname · to allow: readable = [\"/etc/hostname\"]",
+        "reading /etc/passwd · to allow: readable = [\"/etc/passwd\"]",
+        "network (socket AF_INET)",
+        "starting a program (execve /bin/sh)",
+        &written,
+    ] {
+        assert_eq!(findings.iter().filter(|said| said.starts_with(expected)).count(), 1, "{expected}: {findings:#?}");
+    }
+    let own = |path: &str| findings.iter().any(|said| said.contains(path));
+    assert!(!own("framegate/_") && !own("python3"), "the interpreter is no finding: {findings:#?}");
+}
+
+#[test]
+fn elements_of_gstreamer_run_and_keep_the_rules() {
+    let folder = Folder::new("gst");
+    let spec = "gst: videoflip video-direction=horiz ! queue";
+    let output = folder.framegate(&["run", "clip.ivf", "-p", spec, "--video", "seen.mp4"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(findings(&output), Vec::<String>::new());
+    assert_eq!(text(&output.stdout).lines().count(), 20);
+    assert!(folder.0.join("seen.mp4").exists());
+    let output = folder.framegate(&["check", spec, "--json"]);
+    let lines: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |name: &str| lines.as_array().unwrap().iter().find(|line| line["name"] == name).unwrap().clone();
+    assert_eq!(of("parameters")["verdict"], "ok", "{lines:#}");
+    assert!(of("parameters")["text"].as_str().unwrap().contains("`pipeline` took no other value"), "{lines:#}");
+    assert!(lines.as_array().unwrap().iter().all(|line| line["verdict"] != "fail"), "{lines:#}");
 }
 
 #[test]

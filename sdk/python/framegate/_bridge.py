@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import random
 import socket
 import struct
 import sys
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Seeded for every engine: a fork is given what is imported, and would else read files to import it.
+import numpy.random
 
 from framegate import _context, _output
 from framegate._frame import CHANNELS, FORMAT_NAMES, FORMATS, Array, Frame
@@ -313,7 +317,5 @@ def _is_same(image: Array, frame: Array) -> bool:
 
 def _seed(seed: int) -> None:
     """Seeds the generators that people use without asking."""
-    import random
-
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)

@@ -51,6 +51,13 @@ class Plan:
     mode: str
     processors: list[tuple[Path, str | None]]
     sandbox: _sandbox.Sandbox | None
+    #: In place of a sandbox, where a run is audited.
+    audit: _sandbox.Audit | None
+
+    def enter(self, phase: _sandbox.Phase) -> None:
+        """Says whose code runs from now on, where that is of interest."""
+        if self.audit is not None:
+            self.audit.enter(phase)
 
 
 @dataclass
@@ -86,11 +93,12 @@ def main() -> NoReturn:
 
 
 def _parse(plan: dict[str, Any]) -> Plan:
-    sandbox = plan["sandbox"]
+    sandbox, audit = plan["sandbox"], plan["audit"]
     return Plan(
         plan["mode"],
         [(Path(entry["file"]), entry["processor"]) for entry in plan["processors"]],
         None if sandbox is None else _sandbox.parse(sandbox),
+        None if audit is None else _sandbox.parse_audit(audit),
     )
 
 
@@ -105,7 +113,11 @@ def _refusal(error: BaseException) -> bytes:
 
 
 def _load(plan: Plan) -> list[Definition]:
-    found = load(plan.processors)
+    plan.enter(_sandbox.Phase.IMPORT)
+    try:
+        found = load(plan.processors)
+    finally:
+        plan.enter(_sandbox.Phase.OWN)
     _output.flush()
     # What is alive now stays so: the collector of a forked process need not touch, and thereby copy, its pages.
     gc.collect()
@@ -325,19 +337,24 @@ def _settle(descriptors: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _serve_one(plan: Plan, definitions: list[Definition], bridge: int, frames: int, area: int) -> None:
-    session = _session(plan, definitions, bridge, frames, area)
+    connected = _socket(bridge)
+    plan.enter(_sandbox.Phase.ENGINE)
+    session = _session(plan, definitions, connected, frames, area)
     try:
         while not session.is_done:
             session.step()
     except _bridge.Gone:
         # The engine has been killed: nobody is left to answer.
         pass
+    plan.enter(_sandbox.Phase.OWN)
 
 
-def _session(plan: Plan, definitions: list[Definition], bridge: int, frames: int, area: int) -> _bridge.Session:
+def _session(
+    plan: Plan, definitions: list[Definition], bridge: socket.socket, frames: int, area: int
+) -> _bridge.Session:
     is_writable = any(definition.writable for definition in definitions)
     folders = [file.parent for file, _ in plan.processors]
-    return _bridge.Session(_socket(bridge), frames, area, is_writable, definitions, folders[0])
+    return _bridge.Session(bridge, frames, area, is_writable, definitions, folders[0])
 
 
 def _socket(descriptor: int) -> socket.socket:
@@ -380,6 +397,8 @@ class Worker:
             os.close(log)
             if self._plan.sandbox is not None:
                 _sandbox.confine(self._plan.sandbox, shared=False)
+            if self._plan.audit is not None:
+                self._plan.audit.limit()
             _serve_one(self._plan, definitions, bridge, frames, area)
 
     def _serve_all(self, definitions: list[Definition]) -> None:
@@ -399,7 +418,7 @@ class Worker:
         if len(descriptors) != DESCRIPTORS:
             return False
         bridge, frames, area, log = descriptors
-        session = _session(self._plan, definitions, bridge, frames, area)
+        session = _session(self._plan, definitions, _socket(bridge), frames, area)
         self._sessions[bridge] = (session, log, int(packet))
         self._poll.register(bridge, select.POLLIN)
         return True

@@ -6,6 +6,7 @@ The nursery is the only one that decides; here its programs and numbers are hand
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import platform
 import resource
@@ -55,6 +56,40 @@ class Sandbox:
     shared_limits: tuple[tuple[int, int], ...]
 
 
+class Phase(enum.IntEnum):
+    """What an audited process is, as the auditor knows it."""
+
+    #: Framegate's own code, which is not reported.
+    OWN = 0
+    #: The author's code while it is imported.
+    IMPORT = 1
+    #: The author's code while it serves an engine.
+    ENGINE = 2
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the nursery sent in place of a sandbox: somebody watches, and is told whose code runs."""
+
+    mark: int
+    #: Resource limits by number.
+    limits: tuple[tuple[int, int], ...]
+
+    def enter(self, phase: Phase) -> None:
+        """Tells the auditor by a call that the kernel does not know and answers with an error."""
+        call = ctypes.c_long(_seccomp_number()), ctypes.c_ulong(self.mark), ctypes.c_ulong(phase), None
+        _libc.syscall(*call)
+
+    def limit(self) -> None:
+        """Keeps this process from harming the machine."""
+        _limit(self.limits)
+
+
+def parse_audit(plan: dict[str, Any]) -> Audit:
+    """Reads what the nursery sent."""
+    return Audit(plan["mark"], tuple((number, value) for number, value in plan["limits"]))
+
+
 def parse(plan: dict[str, Any]) -> Sandbox:
     """Reads what the nursery sent."""
     return Sandbox(
@@ -90,11 +125,16 @@ def die_with_parent(parent: int) -> None:
         os._exit(0)
 
 
-def filter_calls(program: bytes) -> None:
-    """Installs one filter of system calls in all threads."""
+def _seccomp_number() -> int:
     number = _SYS_SECCOMP.get(platform.machine())
     if number is None:
         raise SandboxError(f"seccomp: unknown machine {platform.machine()}")
+    return number
+
+
+def filter_calls(program: bytes) -> None:
+    """Installs one filter of system calls in all threads."""
+    number = _seccomp_number()
     memory = ctypes.create_string_buffer(program, len(program))
     described = _Program(len(program) // _INSTRUCTION.size, ctypes.cast(memory, ctypes.c_void_p))
     _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
@@ -114,12 +154,16 @@ def confine(sandbox: Sandbox, shared: bool) -> None:
     """Restricts this process for good."""
     if sandbox.landlock is not None:
         _restrict_paths(sandbox.landlock, [*sandbox.readable, "/proc/self"])
-    for number, value in sandbox.shared_limits if shared else sandbox.limits:
+    _limit(sandbox.shared_limits if shared else sandbox.limits)
+    for program in sandbox.shared if shared else sandbox.engine:
+        filter_calls(_for_process(program, sandbox.pid_mark))
+
+
+def _limit(limits: tuple[tuple[int, int], ...]) -> None:
+    for number, value in limits:
         hard = resource.getrlimit(number)[1]
         lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(number, (lowered, lowered))
-    for program in sandbox.shared if shared else sandbox.engine:
-        filter_calls(_for_process(program, sandbox.pid_mark))
 
 
 def _restrict_paths(landlock: dict[str, Any], readable: list[str]) -> None:

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::common::{include, run, scratch, strict};
+use crate::common::{include, root, run, scratch, strict};
 use framegate_abi as abi;
 
 /// One struct as Rust sees it.
@@ -103,7 +103,7 @@ fn mirrors() -> Vec<Mirror> {
             number,
             text,
         ),
-        mirror!("fg_param_value", ParamValue, kind, reserved, number, text),
+        mirror!("fg_param_value", ParamValue, struct_size, kind, number, text),
         mirror!("fg_params", Params, struct_size, count, params, set),
         mirror!("fg_state", State, struct_size, version, save, load),
         mirror!("fg_message", Message, struct_size, reserved, receive),
@@ -203,6 +203,32 @@ fn sizes_and_offsets_equal_the_c_compilers() {
     for compiler in ["gcc", "clang"] {
         assert_eq!(ask_c("layout", compiler, &body), expected, "{compiler}");
     }
+}
+
+/// The header's constants and fields, a line each: `NAME VALUE` and `STRUCT.FIELD OFFSET SIZE`.
+fn lines_of_the_header() -> Vec<String> {
+    let constants = constants().into_iter().filter(|(name, _)| *name != "FG_ABI_VERSION");
+    let mut lines: Vec<_> = constants.map(|(name, value)| format!("{name} {value}")).collect();
+    for Mirror { c_name, fields, .. } in mirrors() {
+        lines.extend(fields.iter().map(|(field, offset, size)| format!("{c_name}.{field} {offset} {size}")));
+    }
+    lines
+}
+
+#[test]
+fn nothing_of_1_0_has_moved() {
+    const FROZEN: [&str; 3] = ["fg_plane", "fg_keypoint", "fg_param"];
+    let kept = std::fs::read_to_string(root().join("testdata/abi-1.0/layout.txt")).unwrap();
+    let kept: Vec<_> = kept.lines().collect();
+    let now = lines_of_the_header();
+    for line in &kept {
+        assert!(now.iter().any(|found| found == line), "1.0 had `{line}`, and every processor of it relies on it");
+    }
+    for line in now.iter().filter(|line| !kept.contains(&line.as_str())) {
+        let name = line.split('.').next().unwrap_or_default();
+        assert!(!FROZEN.contains(&name), "`{line}` is new, but {name} lies in arrays and must not grow");
+    }
+    assert_eq!(abi::ABI_VERSION >> 16, 1);
 }
 
 #[test]

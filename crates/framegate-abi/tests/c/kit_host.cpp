@@ -128,7 +128,7 @@ void params_are_set(fg_processor *kit) {
     CHECK(all[4].kind == FG_PARAM_TEXT && std::strcmp(all[4].text, "hello") == 0 && all[4].max == 16);
     CHECK(all[5].kind == FG_PARAM_COLOR && all[5].number == 0x102030);
     const auto set = [&](std::uint32_t index, double number, const char *text) {
-        const fg_param_value value = {all[index].kind, 0, number, text};
+        const fg_param_value value = {sizeof(fg_param_value), all[index].kind, number, text};
         return params->set(kit, index, &value);
     };
     CHECK(set(0, 0, nullptr) == FG_OK && set(1, 4, nullptr) == FG_OK && set(2, 0.25, nullptr) == FG_OK);

@@ -1,6 +1,6 @@
 //! How an engine ended, in words.
 
-use framegate_wire::{ExitKind, FaultReport, FaultStage};
+use framegate_wire::{ExitKind, FaultReport, FaultStage, signal_name};
 
 use crate::supervisor::Policy;
 
@@ -53,23 +53,6 @@ impl Death {
             ExitKind::Code(_) => None,
         }
     }
-}
-
-/// Linux's names of the signals that end engines.
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        31 => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }
 
 /// What the page is told.

@@ -24,6 +24,9 @@ const STATE_DEATHS_MAX: u32 = 2;
 /// Longest reason for which a value was not taken, in bytes: there may be one for each of them in a message.
 const REFUSAL_BYTES_MAX: usize = 256;
 
+/// Bytes of a control message that lists of values and refusals may fill; its frame and the page's own number take less.
+const MESSAGE_ROOM: usize = crate::limits::MESSAGE_BYTES_MAX - (1 << 10);
+
 /// A page's wish for other values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamsRequest {
@@ -276,15 +279,16 @@ impl Page {
         refused: &[RefusedValue],
         control: &mut ControlQueue,
     ) -> Result<(), EngineError> {
+        let asked = self.asked.iter().position(|asked| asked.id == id && asked.is_sent);
+        // Before anything is looked at: what nobody asked for must stay cheap.
+        if asked.is_none() && !self.news.allows(now) {
+            return Ok(());
+        }
         self.check_params(values, refused)?;
         for value in values {
             keep(&mut self.kept, value);
         }
-        let asked = self.asked.iter().position(|asked| asked.id == id && asked.is_sent);
         let asked = asked.and_then(|index| self.asked.remove(index));
-        if asked.is_none() && !self.news.allows(now) {
-            return Ok(());
-        }
         let (reply, mut refusals) = asked.map_or((None, Vec::new()), |asked| (asked.reply, asked.refused));
         refusals.extend(
             refused.iter().map(|value| {
@@ -386,14 +390,16 @@ impl Page {
         if name.is_empty() {
             return Err(EngineError::Page("a message of a processor that does not exist"));
         }
+        if !self.from_engine.allows(now) {
+            if self.from_engine.is_newly_exceeded() {
+                let text = format!("more than {MESSAGES_PER_SECOND_MAX} messages in a second: some are left out");
+                control.log(LogLevel::Warn, &text);
+            }
+            return Ok(());
+        }
         let data =
             hostile::json(payload, MESSAGE_BYTES_MAX).ok_or(EngineError::Page("a message is no JSON or too long"))?;
-        if self.from_engine.allows(now) {
-            control.send_expendable("message", &format!(r#"{{"processor":"{name}","data":{data}}}"#));
-        } else if self.from_engine.is_newly_exceeded() {
-            let text = format!("more than {MESSAGES_PER_SECOND_MAX} messages in a second: some are left out");
-            control.log(LogLevel::Warn, &text);
-        }
+        control.send_expendable("message", &format!(r#"{{"processor":"{name}","data":{data}}}"#));
         Ok(())
     }
 
@@ -432,9 +438,17 @@ fn is_scalar(json: &str) -> bool {
     matches!(serde_json::from_str(json), Ok(Value::Bool(_) | Value::Number(_) | Value::String(_)))
 }
 
-/// Tells the page what became of values. `values` are JSON objects.
+/// Tells the page what became of values. `values` are JSON objects. Refusals for which one message has no room are left
+/// out: texts full of characters that JSON escapes make six times their bytes.
 fn answer(control: &mut ControlQueue, reply: Option<&Value>, values: &[String], refused: &[Value]) {
-    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
-    let data = format!(r#"{{"values":[{}],"refused":[{}]}}"#, values.join(","), refused.join(","));
+    let values = values.join(",");
+    let mut room = MESSAGE_ROOM.saturating_sub(values.len());
+    let mut fits = |refusal: &String| {
+        let is_fitting = refusal.len() < room;
+        room = room.saturating_sub(refusal.len() + 1);
+        is_fitting
+    };
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).take_while(|refusal| fits(refusal)).collect();
+    let data = format!(r#"{{"values":[{values}],"refused":[{}]}}"#, refused.join(","));
     control.send("params", reply, &data);
 }

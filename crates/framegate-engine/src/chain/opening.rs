@@ -145,10 +145,9 @@ impl Chain {
     }
 
     /// Sets each parameter of each processor once, in their order: to what the page had set, else to what the pipeline says,
-    /// else to its default. A value of the page that the processor itself refuses now is told and left.
+    /// else to its default. A value of the page that is not taken now is told and left.
     fn set_all(&mut self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<(), ChainError> {
-        let wishes = self.wishes(loaded, of_page)?;
-        let mut refused = Vec::new();
+        let (wishes, mut refused) = self.wishes(loaded, of_page)?;
         for (place, wishes) in (0..).zip(wishes) {
             for (index, Wish { value, of_page }) in wishes.into_iter().enumerate() {
                 if let Some(newer) = of_page {
@@ -167,8 +166,13 @@ impl Chain {
         Ok(())
     }
 
-    /// What each parameter shall be, checked but for what the processors themselves refuse.
-    fn wishes(&self, loaded: &Loaded, of_page: &[NamedValue]) -> Result<Vec<Vec<Wish>>, ChainError> {
+    /// What each parameter shall be, checked but for what the processors themselves refuse; and which values of the page
+    /// they no longer take: they may have been changed since it set them.
+    fn wishes(
+        &self,
+        loaded: &Loaded,
+        of_page: &[NamedValue],
+    ) -> Result<(Vec<Vec<Wish>>, Vec<RefusedValue>), ChainError> {
         let default = |param: &Param| Wish { value: param.default.clone(), of_page: None };
         let defaults = |member: &Member| member.info.params.iter().map(default).collect();
         let mut wishes: Vec<Vec<Wish>> = self.members.iter().map(defaults).collect();
@@ -180,11 +184,17 @@ impl Chain {
                 wishes[place][index].value = parsed;
             }
         }
+        let mut refused = Vec::new();
         for value in of_page {
-            let (place, index, parsed) = self.parse_param(value).map_err(|text| error(value.processor, text))?;
-            wishes[place][index].of_page = Some(parsed);
+            match self.parse_param(value) {
+                Ok((place, index, parsed)) => wishes[place][index].of_page = Some(parsed),
+                Err(text) => {
+                    self.outbox.log(LogLevel::Warn, &format!("a value that a page had set is left: {text}"));
+                    refused.push(refused_value(value.processor, &value.id, &text));
+                }
+            }
         }
-        Ok(wishes)
+        Ok((wishes, refused))
     }
 
     fn param_error(&self, place: usize, text: String) -> ChainError {

@@ -1,6 +1,6 @@
 //! What a step has shown, and what to make of it. Pure.
 
-use framegate_wire::{CheckLine, CheckVerdict, ExitKind, FaultStage, SavedState};
+use framegate_wire::{CheckLine, CheckVerdict, ExitKind, FaultStage, SavedState, signal_name};
 
 use super::steps::{Problem, Told};
 use crate::{chain::FrameMemory, nursery::alone::End};
@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub(super) nothing: Option<String>,
     memory: Vec<(u64, u64)>,
     tried: u64,
+    /// Parameters that took no other value.
+    fixed: Vec<String>,
     pub(super) states: Vec<SavedState>,
     pub(super) is_done: bool,
     /// Why it could not go on.
@@ -59,6 +61,7 @@ impl Seen {
             Told::Nothing(why) => self.nothing = Some(why),
             Told::Memory { done, bytes } => self.memory.push((done, bytes)),
             Told::Wrong(text) => self.wrong.push(text),
+            Told::Fixed(id) => self.fixed.push(id),
             Told::Tried(tried) => self.tried = tried,
             Told::States => self.states = postcard::from_bytes(payload).unwrap_or_default(),
             Told::Done => self.is_done = true,
@@ -135,7 +138,11 @@ impl Seen {
             let text = format!("{} of {} {what} are refused, first {wrong}", self.wrong.len(), self.tried);
             return line(name, CheckVerdict::Warn, text, Some("narrow the range, or take every value of it"));
         }
-        line(name, CheckVerdict::Ok, format!("{} {what}", self.tried), None)
+        let mut text = format!("{} {what}", self.tried);
+        for id in &self.fixed {
+            text.push_str(&format!("; `{id}` took no other value than it had"));
+        }
+        line(name, CheckVerdict::Ok, text, None)
     }
 
     /// How memory grew from instance to instance.
@@ -146,7 +153,7 @@ impl Seen {
                 let text = format!("grows by {} for each instance that was made and destroyed", kibibytes(each));
                 line("instances", CheckVerdict::Fail, text, Some("free in destroy what create made"))
             }
-            _ => line("instances", CheckVerdict::Ok, format!("made and destroyed {count} times"), None),
+            _ => line("instances", CheckVerdict::Ok, format!("made and destroyed, {count} in turn"), None),
         }
     }
 
@@ -206,20 +213,6 @@ fn kibibytes(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let kibibytes = bytes as f64 / 1024.0;
     format!("{kibibytes:.1} KiB")
-}
-
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        libc::SIGSEGV => "SIGSEGV",
-        libc::SIGBUS => "SIGBUS",
-        libc::SIGABRT => "SIGABRT",
-        libc::SIGFPE => "SIGFPE",
-        libc::SIGILL => "SIGILL",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGSYS => "SIGSYS",
-        other => return format!("signal {other}"),
-    };
-    name.to_owned()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use framegate_codec::I420Image;
 use framegate_wire::{
-    Codec, Epoch, FaultStage, FromOffline, NamedValue, OfflineFailure, ParamKind, ParamValue, PictureSize,
-    ProcessorInfo, SavedState, Seq, Status, UnitHeader,
+    Codec, Epoch, FaultStage, FromOffline, NamedValue, OfflineFailure, Param, ParamKind, ParamValue, PictureSize,
+    SavedState, Seq, Status, UnitHeader,
     limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,8 @@ pub(super) enum Told {
     Memory { done: u64, bytes: u64 },
     /// Something is wrong that is no crash.
     Wrong(String),
+    /// A parameter took no other value than it had.
+    Fixed(String),
     /// A count of what was tried.
     Tried(u64),
     /// The processors' states are the payload.
@@ -170,7 +172,8 @@ impl Step {
             Self::Load => {
                 let name = |d: framegate_wire::Descriptor| {
                     let language = if d.language.is_empty() { String::new() } else { format!(", {}", d.language) };
-                    format!("{} {}{language}: {}", d.name, d.version, d.description)
+                    let version = if d.version.is_empty() { String::new() } else { format!(" {}", d.version) };
+                    format!("{}{version}{language}: {}", d.name, d.description)
                 };
                 teller.tell(&Told::Infos(loaded.descriptors().into_iter().map(name).collect()));
                 Ok(())
@@ -202,7 +205,9 @@ fn destroy(chain: Chain) {
 }
 
 fn instances(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
-    for done in 1..=INSTANCES {
+    // A process of another language is given to an engine once.
+    let is_native = loaded.libraries().count() == loaded.processors.len();
+    for done in 1..=if is_native { INSTANCES } else { 1 } {
         teller.tell(&Told::Next(format!("at the {done}. instance")));
         destroy(open(loaded, teller, &[])?);
         teller.tell(&Told::Memory { done, bytes: resident_bytes() });
@@ -298,17 +303,28 @@ fn params(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
     }
     let mut tried = 0;
     for (place, info) in (0_u32..).zip(&infos) {
-        for (id, json) in values(info) {
-            let shown = format!("with `{id}` = {}", cut(&json, 60));
-            teller.tell(&Told::Next(shown.clone()));
-            enter(FaultStage::Process);
-            let (_, refused) = chain.set_params(&[NamedValue { processor: place, id, json }]);
-            enter(FaultStage::Idle);
-            for refused in refused {
-                teller.tell(&Told::Wrong(format!("{shown}: {}", refused.text)));
+        for param in &info.params {
+            let (present, values) = (params::to_json(&param.value), values(param));
+            let mut refused = Vec::new();
+            for json in &values {
+                let shown = format!("with `{}` = {}", param.id, cut(json, 60));
+                teller.tell(&Told::Next(shown.clone()));
+                enter(FaultStage::Process);
+                let value = NamedValue { processor: place, id: param.id.clone(), json: json.clone() };
+                let (_, refusals) = chain.set_params(&[value]);
+                enter(FaultStage::Idle);
+                refused.extend(refusals.into_iter().map(|refusal| (json, format!("{shown}: {}", refusal.text))));
+                several(&mut chain, teller, FRAMES_PER_VALUE);
+                tried += 1;
             }
-            several(&mut chain, teller, FRAMES_PER_VALUE);
-            tried += 1;
+            let mut others = values.iter().filter(|json| **json != present).peekable();
+            if others.peek().is_some() && others.all(|json| refused.iter().any(|(value, _)| *value == json)) {
+                // It is set once, before frames, or takes only what cannot be guessed.
+                teller.tell(&Told::Fixed(param.id.clone()));
+            } else if !matches!(param.kind, ParamKind::Text { .. }) {
+                // Which texts are fit no range can say, so that a refusal is the answer to be given.
+                refused.into_iter().for_each(|(_, text)| teller.tell(&Told::Wrong(text)));
+            }
         }
     }
     teller.tell(&Told::Tried(tried));
@@ -316,31 +332,31 @@ fn params(loaded: &Loaded, teller: &Teller) -> Result<(), String> {
     Ok(())
 }
 
-/// Ids and values to try: both ends, each choice, and the default at last.
-fn values(info: &ProcessorInfo) -> Vec<(String, String)> {
-    let mut values = Vec::new();
-    for param in &info.params {
-        let mut add = |value: ParamValue| values.push((param.id.clone(), params::to_json(&value)));
-        match &param.kind {
-            ParamKind::Bool => [false, true].into_iter().for_each(|value| add(ParamValue::Bool(value))),
-            ParamKind::Int { range, .. } => {
-                let (min, max) = range.unwrap_or((-1_000_000, 1_000_000));
-                [min, max].into_iter().for_each(|value| add(ParamValue::Int(value)));
-            }
-            ParamKind::Float { range, .. } => {
-                let (min, max) = range.unwrap_or((-1e6, 1e6));
-                [min, max].into_iter().for_each(|value| add(ParamValue::Float(value)));
-            }
-            ParamKind::Choice(choices) => choices.iter().for_each(|choice| add(ParamValue::Text(choice.clone()))),
-            ParamKind::Text { bytes_max } => {
-                add(ParamValue::Text(String::new()));
-                add(ParamValue::Text("x".repeat(*bytes_max as usize)));
-            }
-            ParamKind::Color => [0, 0x00ff_ffff].into_iter().for_each(|value| add(ParamValue::Color(value))),
+/// Values to try, as JSON: both ends and the middle, each choice, and the default at last.
+fn values(param: &Param) -> Vec<String> {
+    let values = match &param.kind {
+        ParamKind::Bool => [false, true].map(ParamValue::Bool).to_vec(),
+        ParamKind::Int { range, step } => {
+            let (min, max) = range.unwrap_or((-1_000_000, 1_000_000));
+            let half = i64::midpoint(min, max);
+            let middle = if *step > 1 { half - (half - min) % step } else { half };
+            [min, max, middle].map(ParamValue::Int).to_vec()
         }
-        add(param.default.clone());
-    }
-    values
+        ParamKind::Float { range, step } => {
+            let (min, max) = range.unwrap_or((-1e6, 1e6));
+            let half = f64::midpoint(min, max);
+            let middle = if *step > 0.0 { min + ((half - min) / step).floor() * step } else { half };
+            [min, max, middle].map(ParamValue::Float).to_vec()
+        }
+        ParamKind::Choice(choices) => choices.iter().map(|choice| ParamValue::Text(choice.clone())).collect(),
+        ParamKind::Text { bytes_max } => {
+            vec![ParamValue::Text(String::new()), ParamValue::Text("x".repeat(*bytes_max as usize))]
+        }
+        ParamKind::Color => [0, 0x00ff_ffff].map(ParamValue::Color).to_vec(),
+    };
+    let values = values.iter().chain([&param.default]).map(params::to_json);
+    // The end of a range need not lie on a step.
+    values.filter(|json| params::parse(param, json).is_ok()).collect()
 }
 
 fn messages(loaded: &Loaded, teller: &Teller) -> Result<(), String> {

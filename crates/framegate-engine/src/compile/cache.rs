@@ -68,8 +68,9 @@ impl Entry {
     ) -> Result<PathBuf, KitError> {
         let refused = |source| KitError::Write { path: self.folder.clone(), source };
         let included = prerequisites(&fs::read_to_string(rule).map_err(refused)?);
-        // The compiler and the packages are in the key, and so is the kit.
-        let is_own = |path: &PathBuf| !path.starts_with(&self.kit) && !path.starts_with("/usr");
+        // The compiler and the packages are in the key, and so is the kit. What people build themselves is not.
+        let is_system = |path: &PathBuf| path.starts_with("/usr") && !path.starts_with("/usr/local");
+        let is_own = |path: &PathBuf| !path.starts_with(&self.kit) && !is_system(path);
         let paths = included.into_iter().skip(1).map(|path| folder.join(path)).chain(linked);
         let files: Vec<PathBuf> = paths.filter(is_own).take(FILES_MAX).collect();
         let list = serde_json::to_vec(&files).map_err(|error| refused(error.into()))?;

@@ -153,8 +153,30 @@ fn standard(value: &str, language: Language) -> Result<String, DirectiveError> {
 /// outside the sandbox what its processor may not do inside.
 fn flag(value: &str) -> Result<(), DirectiveError> {
     let can_only_compile = |name: &str| {
-        let is_file = ["plugin", "dump", "profile", "opt-info", "save", "stack-usage", "callgraph", "use-ld", "/"];
-        name.strip_prefix('f').is_some_and(|rest| !is_file.iter().any(|word| rest.contains(word)))
+        let does_more = [
+            "plugin",
+            "dump",
+            "profile",
+            "opt-info",
+            "save",
+            "stack-usage",
+            "callgraph",
+            "use-ld",
+            // Compiles a second time, with any options.
+            "compare-debug",
+            // Asks a program, or writes compiled modules.
+            "module",
+            "test-coverage",
+            // Diagnostics into files, and what clang writes beside its output.
+            "-file",
+            "add-output",
+            "time-trace",
+            "proc-stat",
+            "crash-diagnostics",
+            "/",
+            "|",
+        ];
+        name.strip_prefix('f').is_some_and(|rest| !does_more.iter().any(|word| rest.contains(word)))
     };
     let allowed = match value.strip_prefix('-') {
         Some("pthread") => true,
@@ -232,6 +254,11 @@ mod tests {
             "-fdump-tree-all",
             "-fuse-ld=/x",
             "-mllvm",
+            "-fcompare-debug=-B.",
+            "-fmodule-mapper=|sh",
+            "-ftest-coverage",
+            "-fdiagnostics-format=sarif-file",
+            "-ftime-trace=x",
         ] {
             check(&format!(" flags={bad}"), "is not taken");
         }

@@ -14,6 +14,8 @@ use rustix::{
     process::{Pid, Signal, kill_process_group},
 };
 
+use crate::nursery::fork::end_with_us;
+
 /// Bytes kept of what a program says; the rest is read and dropped.
 const SAID_BYTES_MAX: usize = 1 << 20;
 
@@ -40,10 +42,12 @@ pub(super) enum Answer {
     Stderr,
 }
 
-/// Runs a program, in English, and returns one of its outputs; nothing of it outlives `limit`.
+/// Runs a program, in English, and returns one of its outputs; nothing of it outlives `limit`, even when this process is
+/// killed meanwhile.
 pub(super) fn run(command: &mut Command, answer: Answer, limit: Duration) -> Result<Said, Unanswered> {
     let piped = |wanted| if wanted == answer { Stdio::piped() } else { Stdio::null() };
     // A group of its own: a compiler is several programs, and all of them must end.
+    end_with_us(command, limit);
     let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())

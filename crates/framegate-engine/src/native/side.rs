@@ -395,6 +395,10 @@ fn parse_want(want: &abi::Want) -> Result<Wanted, i32> {
     if want.width > SIDE_MAX || want.height > SIDE_MAX {
         return Err(abi::ERROR_LIMIT);
     }
+    // What a later version lets a processor ask for cannot be given; it may ask again without.
+    if want.flags & !abi::WANT_WRITABLE != 0 {
+        return Err(abi::ERROR_UNSUPPORTED);
+    }
     let (width, height, rate_millihertz) = (want.width, want.height, want.rate_millihertz);
     let writable = want.flags & abi::WANT_WRITABLE != 0;
     Ok(Wanted { want: Want { width, height, format, rate_millihertz }, writable })

@@ -209,12 +209,10 @@ fn place(roots: Roots, threads: Threads, link: &RefCell<Option<Link>>) -> Result
     Ok(unsafe { OwnedFd::from_raw_fd(SESSION_FD) })
 }
 
-/// Leads standard output to where standard error goes, so that what a processor prints is seen and mixes with nothing.
-pub(super) fn silence_output() -> Result<(), Errno> {
-    // SAFETY: both are numbers of standard streams, which nobody owns.
-    if unsafe { libc::dup2(2, 1) } < 0 {
-        return Err(last_errno());
-    }
+/// Leads standard output and error to `pipe`, so that what a processor prints is seen and mixes with nothing.
+pub(super) fn lead_output(pipe: OwnedFd) -> Result<(), Errno> {
+    put(&pipe, 1)?;
+    put(&pipe, 2)?;
     line_buffer_stdout();
     Ok(())
 }

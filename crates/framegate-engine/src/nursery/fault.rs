@@ -1,7 +1,8 @@
 //! The fault handler of engines, and how the nursery reads what it wrote.
 //!
 //! The handler runs in a process that is about to die: it writes numbers to a pipe, and nothing else. The nursery, whose
-//! libraries lie at the same addresses because the engine was forked from it, turns them into names.
+//! libraries lie at the same addresses because the engine was forked from it, turns them into names. The file they name is
+//! the one with the code, also of a source that was compiled, so that `addr2line -e FILE OFFSET` finds the line.
 
 use std::{
     ffi::{CStr, c_int, c_void},
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 
 use super::child::last_errno;
 use crate::{
+    demangle::demangle,
     limits::{FAULT_FRAMES_MAX, FAULT_STACK_BYTES},
     pool::Slot,
     resolve::Loaded,
@@ -129,7 +131,7 @@ pub(super) fn explain(record: &[u8], loaded: &Loaded) -> Option<FaultReport> {
     Some(FaultReport {
         signal: i32::try_from(signal).ok()?,
         stage: *STAGES.get(stage)?,
-        function: blamed.and_then(|place| place.function.clone()),
+        function: blamed.and_then(|place| place.function.as_deref()).map(demangle),
         location: blamed.map(|place| format!("{}+{:#x}", place.file, place.offset)),
     })
 }
@@ -173,6 +175,6 @@ impl Place {
         };
         // `dladdr` knows exported functions only; the file's own table has the static ones too.
         let function = library.image().function_at(offset as u64).or(symbol);
-        Some(Self { is_processor: true, file: library.image().path().display().to_string(), offset, function })
+        Some(Self { is_processor: true, file: library.image().file().display().to_string(), offset, function })
     }
 }

@@ -2,11 +2,17 @@
 
 use std::{
     mem::MaybeUninit,
+    os::unix::process::CommandExt as _,
     panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
+    time::Duration,
 };
 
 use framegate_wire::ExitKind;
-use rustix::{io::Errno, process::Pid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Resource, Rlimit, Signal, getpid, getppid, set_parent_process_death_signal, setrlimit},
+};
 
 use super::child::{exit, last_errno};
 
@@ -23,6 +29,21 @@ pub(crate) fn fork(body: impl FnOnce() -> i32) -> Result<Pid, Errno> {
         }
         pid => Pid::from_raw(pid).ok_or(Errno::SRCH),
     }
+}
+
+/// Has a program end with this process, even when this one is killed: the program itself at once, those that it starts
+/// when they have used `cpu_max` of CPU time. Call from a thread that outlives the program.
+pub(crate) fn end_with_us(command: &mut Command, cpu_max: Duration) {
+    let (us, seconds) = (getpid(), Some(cpu_max.as_secs().max(1)));
+    let bind = move || {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != Some(us) {
+            return Err(Errno::SRCH.into());
+        }
+        Ok(setrlimit(Resource::Cpu, Rlimit { current: seconds, maximum: seconds })?)
+    };
+    // SAFETY: between fork and exec it makes system calls only, and takes neither locks nor memory.
+    unsafe { command.pre_exec(bind) };
 }
 
 /// Waits for the end of a child: how it ended, and how many microseconds of CPU time it used.

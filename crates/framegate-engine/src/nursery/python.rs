@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use framegate_wire::{Isolation, ProcessorInfo};
+use framegate_wire::{Isolation, ProcessorInfo, signal_name};
 use rustix::{
     cmsg_space,
     io::Errno,
@@ -28,10 +28,9 @@ use crate::{
     bridge::{
         description::{Answer, DescriptionError},
         link::{self, Access, FarEnd, Link},
-        signal_name,
     },
     resolve::PythonPlan,
-    sandbox::{EngineFilter, Policy, SandboxError, confine_host, plan_for_host},
+    sandbox::{HostBounds, SandboxError, confine_host, plan_for_audited_host, plan_for_host},
 };
 
 /// What the interpreter is started with. A module that is missing here is one of the host's own: numpy.
@@ -96,17 +95,17 @@ pub(crate) struct About {
 }
 
 impl Host {
-    /// Starts a host. Call when Landlock is on and the filter of system calls is not yet.
+    /// Starts a host. Call when Landlock is on and the filter of system calls is not yet, or when an audit has begun.
     pub(crate) fn start(
         plan: &PythonPlan,
-        policy: &Policy,
-        filter: &EngineFilter,
+        bounds: HostBounds<'_>,
         isolation: Isolation,
         mode: Mode,
     ) -> Result<Self, HostError> {
         let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|error| HostError::System("a socket", error))?;
         let nursery = getpid();
+        let is_enforced = matches!(bounds, HostBounds::Enforced(..));
         let mut command = Command::new(&plan.interpreter.program);
         command.args(["-I", "-B", "-X", "utf8", "-c", BOOTSTRAP]).arg(&plan.package).stdin(Stdio::from(theirs));
         // Its telemetry starts a thread when it is imported, which a fork would lose, and has no network to use.
@@ -115,7 +114,7 @@ impl Host {
         unsafe {
             command.pre_exec(move || {
                 die_with_parent(Some(nursery)).map_err(std::io::Error::other)?;
-                confine_host().map_err(std::io::Error::other)
+                if is_enforced { confine_host().map_err(std::io::Error::other) } else { Ok(()) }
             });
         }
         let program = plan.interpreter.program.display().to_string();
@@ -127,7 +126,11 @@ impl Host {
             (Isolation::Process, Mode::Fork) => "fork",
             (Isolation::Process, Mode::Once) => "spare",
         };
-        let message = json!({ "mode": how, "processors": processors, "sandbox": plan_for_host(policy, filter)? });
+        let mut message = json!({ "mode": how, "processors": processors, "sandbox": null, "audit": null });
+        match bounds {
+            HostBounds::Enforced(policy, filter) => message["sandbox"] = plan_for_host(policy, filter)?,
+            HostBounds::Audited => message["audit"] = plan_for_audited_host(),
+        }
         let names = plan.processors.iter().filter_map(|(file, _)| file.file_name());
         let files: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
         let host = Self { control, child, files: files.join(", "), access: Access::Read };
@@ -171,7 +174,7 @@ impl Host {
         use std::os::unix::process::ExitStatusExt as _;
         match self.child.wait() {
             Ok(status) => match (status.signal(), status.code()) {
-                (Some(signal), _) => format!("was ended by signal {signal} ({})", signal_name(signal)),
+                (Some(signal), _) => format!("was ended by {}", signal_name(signal)),
                 (_, Some(code)) => format!("ended with status {code}"),
                 _ => "ended".to_owned(),
             },

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use framegate_wire::{ExitKind, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX};
+use framegate_wire::{ExitKind, FaultStage, NurseryReply, ProcessorInfo, limits::TEXT_BYTES_MAX, signal_name};
 use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     pipe::{PipeFlags, pipe_with},
@@ -137,21 +137,9 @@ pub(super) fn run(answer: OwnedFd, loaded: &Loaded) -> std::io::Result<()> {
 fn explain(ended: &Ended) -> String {
     let how = match ended.kind {
         ExitKind::Code(code) => return format!("making the processors ended their process with status {code}"),
+        ExitKind::Signal(libc::SIGSYS) => "SIGSYS, a system call that the sandbox kills for".to_owned(),
         ExitKind::Signal(signal) => signal_name(signal),
     };
     let place = ended.fault.as_ref().map(place_of).unwrap_or_default();
     format!("making the processors crashed with {how}{place}")
-}
-
-fn signal_name(signal: i32) -> String {
-    match signal {
-        libc::SIGSEGV => "SIGSEGV".to_owned(),
-        libc::SIGBUS => "SIGBUS".to_owned(),
-        libc::SIGILL => "SIGILL".to_owned(),
-        libc::SIGFPE => "SIGFPE".to_owned(),
-        libc::SIGABRT => "SIGABRT".to_owned(),
-        libc::SIGSYS => "SIGSYS, a system call that the sandbox kills for".to_owned(),
-        libc::SIGKILL => "SIGKILL".to_owned(),
-        other => format!("signal {other}"),
-    }
 }

@@ -111,5 +111,5 @@ fn mark<'a>(detection: &'a Detection, label: &'a str) -> Mark<'a> {
         0 => detection.label.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into())),
         track => track,
     };
-    Mark { bbox: detection.bbox, label, points: &detection.keypoints, colour }
+    Mark { bbox: detection.bbox, label, points: &detection.keypoints, is_outline: detection.is_outline, colour }
 }

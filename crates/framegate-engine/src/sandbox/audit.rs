@@ -2,7 +2,8 @@
 //!
 //! [`install`] puts a filter on that asks about every system call an engine could not make anyway. The kernel hands the
 //! questions to an [`Auditor`] in another process, which puts each to the filters of the real sandbox, looks paths up in
-//! the policy, lets the call go on and tells what is new. What kills in the real sandbox still kills.
+//! the policy, lets the call go on and tells what is new. What kills in the real sandbox still kills. A process says by a
+//! mark whose code it runs; what it starts is the same until it becomes another program.
 //!
 //! It advises: a processor with threads can change a path between the look and the call. Nothing relies on it.
 
@@ -10,7 +11,7 @@ mod call;
 mod verdict;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs::File,
     mem::MaybeUninit,
     os::{
@@ -33,12 +34,15 @@ use verdict::{Verdict, verdict};
 /// Distinct findings told of one run: more would hide the first ones.
 const FINDINGS_MAX: usize = 64;
 
+/// Processes remembered that went on to run another program.
+const LEFT_MAX: usize = 256;
+
 /// Longest path read from an audited process, in bytes: the kernel's own limit.
 const PATH_BYTES_MAX: usize = 4096;
 
 /// First argument of the `seccomp` call, which the kernel knows no operation for, by which an audited process says what
 /// it is from now on. The second one is a [`Phase`].
-const MARK: u64 = 0x4647_4155;
+pub(super) const MARK: u64 = 0x4647_4155;
 
 /// What an audited process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +120,10 @@ pub(crate) struct Auditor {
     nursery: Vec<BpfProgram>,
     engine: Vec<BpfProgram>,
     readable: Vec<PathBuf>,
-    /// What each audited process is.
+    /// What each audited process says it is.
     phases: Vec<(u32, Phase)>,
+    /// Processes that went on to run another program, newest last: of them that was told, and nothing more.
+    left: VecDeque<u32>,
     told: BTreeSet<Finding>,
 }
 
@@ -128,7 +134,15 @@ impl Auditor {
         let system = SYSTEM_PATHS.iter().map(PathBuf::from);
         let readable =
             system.chain(policy.readable.iter().cloned()).filter_map(|path| path.canonicalize().ok()).collect();
-        Ok(Self { listener, nursery, engine, readable, phases: Vec::new(), told: BTreeSet::new() })
+        Ok(Self {
+            listener,
+            nursery,
+            engine,
+            readable,
+            phases: Vec::new(),
+            left: VecDeque::new(),
+            told: BTreeSet::new(),
+        })
     }
 
     /// The descriptor that is readable while a question waits, and hung up when nobody is left to ask about.
@@ -147,13 +161,13 @@ impl Auditor {
     }
 
     fn judge(&mut self, question: &libc::seccomp_notif) -> Option<Finding> {
-        let process = process_of(question.pid)?;
+        let (process, parent) = process_of(question.pid)?;
         let data = &question.data;
         if i64::from(data.nr) == libc::SYS_seccomp && data.args[0] == MARK {
             self.mark(process, data.args[1]);
             return None;
         }
-        let phase = self.phases.iter().find(|(known, _)| *known == process).map_or(Phase::Own, |(_, phase)| *phase);
+        let phase = self.phase_of(process, parent);
         let call = Call { number: data.nr.into(), arguments: data.args };
         let mut programs: Vec<&BpfProgram> = self.nursery.iter().collect();
         let own = own_process(process).ok()?;
@@ -165,8 +179,16 @@ impl Auditor {
         let is_allowed = programs.iter().all(|program| verdict(program, data) == Verdict::Allow);
         let path = call.path_argument();
         let path = path.and_then(|(folder, text)| path_at(question.pid, folder, text));
+        if call.starts_program() {
+            // One that is not there is only looked for.
+            if !path.as_ref().is_some_and(|path| path.exists()) {
+                return None;
+            }
+            self.leave(process);
+        }
         if !is_allowed {
-            return Some(Finding { what: call.describe(path.as_deref()), remedy: None });
+            let finding = Finding { what: call.describe(path.as_deref()), remedy: None };
+            return call.is_missed().then_some(finding);
         }
         if call.opens() != Opens::Nothing
             && let Some(path) = path
@@ -174,6 +196,23 @@ impl Auditor {
             return self.judge_reading(&path, process, phase);
         }
         None
+    }
+
+    /// What a process is: what it says, or else what the one that started it is.
+    fn phase_of(&self, process: u32, parent: u32) -> Phase {
+        let said = |process: u32| self.phases.iter().find(|(known, _)| *known == process).map(|(_, phase)| *phase);
+        if self.left.contains(&process) {
+            return Phase::Own;
+        }
+        said(process).or_else(|| said(parent)).unwrap_or(Phase::Own)
+    }
+
+    /// Notes that a process runs another program from now on, which is nobody's processor.
+    fn leave(&mut self, process: u32) {
+        if self.left.len() == LEFT_MAX {
+            self.left.pop_front();
+        }
+        self.left.push_back(process);
     }
 
     fn mark(&mut self, process: u32, phase: u64) {
@@ -230,10 +269,11 @@ fn go_on(listener: &OwnedFd, id: u64) -> Result<(), Errno> {
     }
 }
 
-/// The process a thread belongs to.
-fn process_of(thread: u32) -> Option<u32> {
+/// The process a thread belongs to, and that one's parent.
+fn process_of(thread: u32) -> Option<(u32, u32)> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+    let number = |name| status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    Some((number("Tgid:")?, number("PPid:")?))
 }
 
 /// The path whose text lies at address `text` of a thread, relative to its folder `folder`.

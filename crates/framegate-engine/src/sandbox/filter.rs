@@ -62,6 +62,9 @@ const KILLED: &[c_long] = &[
 /// The bits of a socket's type that are its kind, without flags (Linux: `SOCK_TYPE_MASK`).
 const SOCKET_KINDS: u64 = 0xf;
 
+/// The family of sockets that stay on this machine.
+const LOCAL: u64 = libc::AF_UNIX.cast_unsigned() as u64;
+
 /// Kinds of sockets that reach nobody but their other end.
 const PAIRED: [u64; 2] = [libc::SOCK_STREAM.cast_unsigned() as u64, libc::SOCK_SEQPACKET.cast_unsigned() as u64];
 
@@ -310,7 +313,9 @@ pub(super) fn confine_host() -> Result<(), FilterError> {
 fn nursery_programs() -> Result<[BpfProgram; 3], FilterError> {
     let mut refused = any_arguments(NURSERY_REFUSED);
     let loose = (0..=SOCKET_KINDS).filter(|kind| !PAIRED.contains(kind));
-    refused.insert(libc::SYS_socketpair, loose.map(socket_of).collect::<Result<_, _>>()?);
+    let mut pairs: Vec<SeccompRule> = loose.map(socket_of).collect::<Result<_, _>>()?;
+    pairs.push(rule(0, SeccompCmpOp::Ne, LOCAL)?);
+    refused.insert(libc::SYS_socketpair, pairs);
     let writes = |argument| -> Result<Vec<SeccompRule>, FilterError> {
         let bits = (0..u64::BITS).map(|bit| 1_u64 << bit).filter(|bit| OPEN_WRITES & bit != 0);
         bits.map(|bit| rule(argument, SeccompCmpOp::MaskedEq(bit), bit)).collect()
@@ -401,10 +406,17 @@ fn counted_mappings() -> Result<Vec<SeccompRule>, FilterError> {
 /// Connected pairs, by which event loops wake themselves: those of GStreamer and of Python's asyncio. Not of datagrams,
 /// which may be sent to any socket that has a name in the file system; and nothing is sent to a name.
 fn own_sockets() -> Result<Rules, FilterError> {
-    let pairs = PAIRED.into_iter().map(socket_of).collect::<Result<_, _>>()?;
+    let pairs = PAIRED.into_iter().map(local_pair).collect::<Result<_, _>>()?;
     let unnamed = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     let sends = vec![SeccompRule::new(vec![unnamed])?];
     Ok([(libc::SYS_socketpair, pairs), (libc::SYS_sendto, sends)].into_iter().collect())
+}
+
+/// A pair of local sockets: other families, where the kernel makes pairs of them at all, lead into its network code.
+fn local_pair(kind: u64) -> Result<SeccompRule, FilterError> {
+    let local = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, LOCAL)?;
+    let of_kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(SOCKET_KINDS), kind)?;
+    Ok(SeccompRule::new(vec![local, of_kind])?)
 }
 
 /// A call whose second argument asks for this kind of socket, whatever its flags.

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use framegate_wire::{CheckLine, CheckVerdict};
 
-use crate::support::{Folder, level_1, pipeline};
+use crate::support::{Folder, PRELUDE, level_1, pipeline};
 
 /// Checks a processor made from C; the lines, and whether no rule is broken.
 fn check(source: &str) -> (Vec<CheckLine>, bool) {
@@ -115,4 +115,46 @@ fn what_cannot_be_loaded_is_the_only_line() {
     assert!(!is_sound);
     assert_eq!(lines.len(), 1);
     assert_eq!(of(&lines, "load").0, CheckVerdict::Fail);
+}
+
+/// A processor with a number from 0 to 1 and a text, and what its setter does with either.
+fn with_params(number: &str, text: &str) -> String {
+    format!(
+        r#"{PRELUDE}
+static const fg_param params[2] = {{
+    {{"number", 0, 0, 0, 0, 0, 0, FG_PARAM_FLOAT, 0, 1, 0, 0.25, 0}},
+    {{"text", 0, 0, 0, 0, 0, 0, FG_PARAM_TEXT, 0, 0, 0, 0, "none"}},
+}};
+static int32_t set(fg_processor *self, uint32_t index, const fg_param_value *value) {{
+    (void)self;
+    return (index == 0 ? ({number}) : ({text})) ? FG_OK : FG_ERROR_ARGUMENT;
+}}
+static const fg_params extension = {{sizeof(fg_params), 2, params, set}};
+static const void *get(fg_processor *self, const char *id) {{
+    (void)self;
+    for (int i = 0; id[i] == FG_EXT_PARAMS[i]; i++) if (!id[i]) return &extension;
+    return 0;
+}}
+static int32_t process(fg_processor *self, const fg_frame *frame, const fg_out *out) {{
+    (void)self; (void)frame; (void)out;
+    return FG_OK;
+}}
+static void destroy(fg_processor *self) {{ (void)self; }}
+static int32_t create(const fg_host *host, fg_processor **made) {{
+    static fg_processor one = {{sizeof(fg_processor), 0, 0, 0, process, destroy, get}};
+    (void)host;
+    *made = &one;
+    return FG_OK;
+}}
+FG_ENTRY("test", "1.0.0", "A test.", create)
+"#
+    )
+}
+
+#[test]
+fn a_parameter_that_is_set_once_is_no_warning() {
+    let fixed = ["7 values", "`number` took no other value", "`text` took no other value"];
+    expect(&with_params("value->number == 0.25", "value->text[0] == 'n'"), "parameters", CheckVerdict::Ok, &fixed);
+    let half = ["1 of 7 values", "with `number` = 0.0: "];
+    expect(&with_params("value->number > 0", "value->text[0]"), "parameters", CheckVerdict::Warn, &half);
 }

@@ -1,5 +1,7 @@
 //! Sources as processors: compiled by the nursery, known by their own names and folders.
 
+use std::process::Command;
+
 use framegate_wire::{ProcessorSpec, Source};
 
 use crate::support::{Folder, Nursery, PRELUDE, clip, level_1, pipeline};
@@ -53,4 +55,31 @@ fn a_crash_in_a_source_names_its_function() {
     engine.unit(1, &clip(64, 48, 1)[0]);
     let (_, fault) = nursery.exited(&engine);
     assert_eq!(fault.unwrap().function.as_deref(), Some("find_faces"));
+}
+
+#[test]
+fn a_crash_in_cpp_is_named_as_it_was_written_and_addr2line_finds_its_line() {
+    let folder = Folder::new();
+    let text = "#include <framegate.hpp>\n\
+        namespace faces {\n\
+        __attribute__((noinline)) static int find(volatile int *p, int scale) { return *p * scale; }\n\
+        }\n\
+        struct Crash : fg::Processor {\n\
+            explicit Crash(const fg::Host &) {}\n\
+            void process(fg::Frame &frame, fg::Result &result) override {\n\
+                result.data(fg::Json().set(\"n\", faces::find((volatile int *)frame.seq(), 2)));\n\
+            }\n\
+        };\n\
+        FRAMEGATE_PROCESSOR(Crash, \"crash\", \"1.0.0\", \"A test.\")\n";
+    let mut nursery = start(&folder, "crash.cpp", text);
+    nursery.ready();
+    let mut engine = nursery.fork_ready();
+    engine.unit(1, &clip(64, 48, 1)[0]);
+    let (_, fault) = nursery.exited(&engine);
+    let fault = fault.unwrap();
+    assert_eq!(fault.function.as_deref(), Some("faces::find"));
+    let (file, offset) = fault.location.as_deref().and_then(|at| at.rsplit_once('+')).unwrap();
+    let found = Command::new("addr2line").args(["-e", file, offset]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(found.contains("/crash.cpp:3"), "{file} {offset}: {found}");
 }

@@ -45,7 +45,7 @@ fn other_versions_and_broken_entries() {
     };
     let good = "sizeof(fg_descriptor), 2, \"name\", \"1\", \"text\"";
     for (head, descriptor, expected) in [
-        ("sizeof(fg_entry), 0x00010002, &d, create", good, "version 1.2"),
+        ("sizeof(fg_entry), 0x00020001, &d, create", good, "version 2.1"),
         ("sizeof(fg_entry), FG_ABI_VERSION, &d, 0", good, "create is NULL"),
         ("sizeof(fg_entry), FG_ABI_VERSION, 0, create", good, "descriptor is NULL"),
         ("8, FG_ABI_VERSION, &d, create", good, "struct_size"),
@@ -64,7 +64,7 @@ fn other_versions_and_broken_entries() {
         check(&complaint(&entry(head, descriptor), &[]), &[expected]);
     }
     let text = complaint(&entry("sizeof(fg_entry), 7, &d, create", good), &[]);
-    check(&text, &["version 0.7", "speaks 0.2", "Recompile it with this framegate's framegate.h"]);
+    check(&text, &["version 0.7", "speaks 1.0", "Recompile it with this framegate's framegate.h"]);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+// What is kept are programs of this one architecture.
+#[cfg(target_arch = "x86_64")]
+mod abi_1_0;
 mod chains;
 mod check;
 mod compiled;

@@ -146,8 +146,21 @@ fn values_of_a_page_that_the_processor_refuses_later_are_left() {
     });
     assert_eq!((refused.len(), refused[0].id.as_str()), (1, "threshold"));
     assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[1,9,0.5,1,\"hi\",1.67444e+07]");
-    let mut engine = nursery.fork_with(1, &[value("threshold", "7")], &[]);
-    assert!(engine.fault().ends_with("`threshold` is 7; it takes 0 to 1"));
+}
+
+#[test]
+fn values_of_a_page_that_fit_the_processor_no_more_are_left() {
+    let (mut nursery, _folder) = Nursery::of(&EACH_KIND.source());
+    let values = [value("threshold", "7"), value("count", "9"), value("gone", "1")];
+    let mut engine = nursery.fork_with(1, &values, &[]);
+    let refused = engine.until(|message| match message {
+        FromEngine::Params { id: 0, refused, .. } => Some(refused),
+        _ => None,
+    });
+    let texts: Vec<_> = refused.iter().map(|refused| (refused.id.as_str(), refused.text.as_str())).collect();
+    assert_eq!(texts[0], ("threshold", "`threshold` is 7; it takes 0 to 1"));
+    assert!(texts[1].0 == "gone" && texts[1].1.starts_with("it has no parameter `gone`"), "{texts:?}");
+    assert_eq!(engine.process(1, &clip(64, 64, 1)[0]).1, "[1,9,0.5,1,\"hi\",1.67444e+07]");
 }
 
 #[test]

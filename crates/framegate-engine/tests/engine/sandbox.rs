@@ -101,6 +101,7 @@ fn no_network_of_any_kind() {
         "said(socket(AF_NETLINK, SOCK_RAW, 0))",
         "said(socket(AF_VSOCK, SOCK_STREAM, 0))",
         "said(socketpair(AF_UNIX, SOCK_DGRAM, 0, (int[2]){0}))",
+        "said(socketpair(AF_TIPC, SOCK_STREAM, 0, (int[2]){0}))",
         "said(socketpair(AF_UNIX, SOCK_RAW | SOCK_CLOEXEC, 0, (int[2]){0}))",
         "said(sendto(3, text, 1, 0, (void *)text, 16))",
         "said(connect(3, (void *)text, 16))",

@@ -90,10 +90,13 @@ mod tests {
     use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
     use super::*;
+    use crate::engines::children;
 
     #[test]
     fn only_a_nursery_s_own_processes_are_believed() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("a child");
+        let mut command = Command::new("cat");
+        let child = children::spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+        let mut child = child.expect("a child");
         let open = |pid: u32| {
             let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
             pidfd_open(pid, PidfdFlags::empty()).expect("a pidfd")
@@ -106,7 +109,7 @@ mod tests {
         let file = OwnedFd::from(std::fs::File::open("/dev/null").expect("opened"));
         assert!(!is_process_of(&file, child.id(), id()), "no pidfd at all");
         drop(child.stdin.take());
-        child.wait().expect("ended");
+        children::wait(&mut child).expect("ended");
         assert!(is_process_of(&childs, child.id(), 1), "what has ended cannot be harmed");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use framegate_wire::NurseryReply;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::children;
 use super::control::{self, Received};
 use super::nursery::{Kind, Nursery, NurseryProgram, load_timeout};
 use super::registry::{PipelineEntry, Registry};
@@ -44,7 +45,7 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.0.kill();
         // Nothing to tell anybody: what it had to say was heard.
-        let _ = self.0.child.wait();
+        let _ = children::wait(&mut self.0.child);
     }
 }
 
@@ -55,14 +56,14 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
     })?;
     let mut nursery = Guarded(nursery);
     let mut deadline = Instant::now() + load_timeout(&entry.spec);
-    let mut fault = None;
+    let (mut fault, mut is_loaded) = (None, false);
     loop {
         wait(&nursery.0.control, deadline).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => "loading the processor and making an instance takes too long".to_owned(),
             _ => error.to_string(),
         })?;
         match control::receive(&nursery.0.control).map_err(|error| format!("its nursery speaks nonsense: {error}"))? {
-            Received::Reply(NurseryReply::Ready(loaded), _) => {
+            Received::Reply(NurseryReply::Ready(loaded), _) if !std::mem::replace(&mut is_loaded, true) => {
                 // One that starts threads when it is loaded cannot be tried out.
                 let is_tried = loaded.tasks <= 1;
                 entry.set_loaded(loaded)?;
@@ -82,7 +83,9 @@ fn try_out(program: &NurseryProgram, index: usize, entry: &PipelineEntry) -> Res
         }
     }
     if fault.is_none() && wait(&nursery.0.pidfd, Instant::now() + END_TIMEOUT).is_ok() {
-        fault = nursery.0.child.wait().ok().map(|status| format!("loading the processor ended with {status}"));
+        fault = children::wait(&mut nursery.0.child)
+            .ok()
+            .map(|status| format!("loading the processor ended with {status}"));
     }
     Err(fault.unwrap_or_else(|| "loading the processor failed".to_owned()))
 }

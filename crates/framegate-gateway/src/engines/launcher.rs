@@ -55,7 +55,7 @@ impl Launcher {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (orders, inbox) = sync_channel(ORDERS_MAX);
         let run = Run::new(poll, inbox, program, registry);
-        // Engines of a nursery that died become ours to reap.
+        // What a nursery that died leaves behind becomes ours to end and reap.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let thread = std::thread::Builder::new().name("launcher".to_owned()).spawn(move || run.run())?;
         Ok((Self { orders, waker }, thread))

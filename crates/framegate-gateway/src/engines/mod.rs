@@ -4,6 +4,7 @@
 //! end of a socket pair and a pidfd; later it is told how the engine ended and what it printed. Nothing of an engine is
 //! ever trusted: what it writes is parsed with limits, what it prints is read at a bounded rate.
 
+mod children;
 pub(crate) mod control;
 pub mod costs;
 mod describe;

@@ -11,6 +11,7 @@ use framegate_wire::{PipelineSpec, Source};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::children;
 use super::launcher::Request;
 
 /// Time a nursery has to load its processor: constructors of large libraries take seconds on a cold disk.
@@ -88,7 +89,8 @@ impl Nursery {
         if kind == Kind::Once {
             command.arg("--once");
         }
-        let child = command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let child = children::spawn(&mut command)?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| io::Error::other("no pid"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         let waiting = VecDeque::new();

@@ -116,11 +116,12 @@ impl PipelineEntry {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what a nursery has loaded. Its processors' code ran in it, so that it may say anything.
+    /// Notes what a nursery has loaded, and gives it back checked. Its processors' code ran in it, so that it may say
+    /// anything.
     ///
     /// # Errors
     /// A text for people when it is not what was asked for.
-    pub(crate) fn set_loaded(&self, mut loaded: Loaded) -> Result<(), String> {
+    pub(crate) fn set_loaded(&self, mut loaded: Loaded) -> Result<Loaded, String> {
         let expected = self.spec.processors.len();
         if loaded.processors.len() != expected {
             return Err(format!("{} processors were loaded instead of {expected}", loaded.processors.len()));
@@ -134,11 +135,11 @@ impl PipelineEntry {
         let mut known = self.known();
         known.is_on_trial = loaded.tasks <= 1;
         if known.is_on_trial && matches!(known.state, ProcessorState::Failed(_)) {
-            known.candidate = Some(loaded);
+            known.candidate = Some(loaded.clone());
         } else {
-            known.state = ProcessorState::Ready(loaded);
+            known.state = ProcessorState::Ready(loaded.clone());
         }
-        Ok(())
+        Ok(loaded)
     }
 
     /// Notes what the trial has shown.

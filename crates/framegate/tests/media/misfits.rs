@@ -82,8 +82,13 @@ fn is_not_loaded(lab: &Lab, pipeline: &str, words: &str) {
     visitor.until("the reason", |visitor| visitor.event("processor_failed").is_some());
     let text = visitor.event("processor_failed").unwrap()["text"].as_str().unwrap();
     assert!(text.contains(words), "{pipeline}: {text}");
-    let all = lab.get("/v1/processors").json();
-    let own = all["processors"].as_array().unwrap().iter().find(|one| one["name"] == pipeline).unwrap().clone();
+    let own = || {
+        let all = lab.get("/v1/processors").json();
+        all["processors"].as_array().unwrap().iter().find(|one| one["name"] == pipeline).unwrap().clone()
+    };
+    // Whoever asked is told first.
+    visitor.until("the verdict", |_| own()["state"] != "loading");
+    let own = own();
     assert_eq!(own["state"], "failed", "{own}");
     assert!(own["error"].as_str().unwrap().contains(words), "{own}");
     visitor.hang_up();

@@ -191,6 +191,29 @@ fn answers_no_host_gives_end_the_engine() {
 }
 
 #[test]
+fn an_answer_fits_one_message() {
+    let (mut runner, now) = with(&["a"]);
+    runner.set_params(now, wish(&[("threshold", "0.7")]));
+    let long = RefusedValue { processor: 0, id: "threshold".to_owned(), text: "\u{1}".repeat(256) };
+    let answer = FromEngine::Params { id: 1, values: vec![value(0, "threshold", "0.7")], refused: vec![long; 64] };
+    say(&mut runner, now, &answer).expect("an engine's own limits are lower in number");
+    let mut longest = 0;
+    while let Some(text) = runner.control().front() {
+        longest = longest.max(text.len());
+        runner.control().pop();
+    }
+    let range = crate::limits::MESSAGE_BYTES_MAX / 2..=crate::limits::MESSAGE_BYTES_MAX;
+    assert!(range.contains(&longest), "{longest} bytes");
+}
+
+#[test]
+fn an_engine_is_ready_once() {
+    let (mut runner, now) = with(&["a"]);
+    let again = say(&mut runner, now, &FromEngine::Ready(vec![info("b", Vec::new())]));
+    assert!(matches!(again, Err(EngineError::Page(_))), "{again:?}");
+}
+
+#[test]
 fn hostile_infos_end_the_engine_or_are_cut() {
     let (mut runner, now) = start();
     let bad = FromEngine::Ready(vec![info("\"}],\"evil\":[{", Vec::new())]);
@@ -237,7 +260,8 @@ fn messages_of_both_sides_are_few_and_small() {
     assert_eq!(heard(&mut runner).len(), crate::limits::PAGE_MESSAGES_PER_SECOND_MAX as usize);
     for (processor, payload) in [(0, &b"{"[..]), (0, b""), (0, b"\xff"), (9, b"1"), (0, &[b' '; 20_000])] {
         let message = FromEngine::Message { processor };
-        assert!(matches!(say_with(&mut runner, now, &message, payload), Err(EngineError::Page(_))));
+        let later = now.after(Duration::from_secs(2));
+        assert!(matches!(say_with(&mut runner, later, &message, payload), Err(EngineError::Page(_))));
     }
 }
 

@@ -65,6 +65,13 @@ const WITH_PATH: &[(i64, usize, bool, &str)] = &[
 /// What calls without a path do.
 const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_socketpair, "making sockets (socketpair)"),
+    (libc::SYS_getsockname, "asking about sockets (getsockname)"),
+    (libc::SYS_getpeername, "asking about sockets (getpeername)"),
+    (libc::SYS_getsockopt, "asking about sockets (getsockopt)"),
+    (libc::SYS_setsockopt, "setting up sockets (setsockopt)"),
+    (libc::SYS_sendto, "network (sendto)"),
+    (libc::SYS_sendmmsg, "network (sendmmsg)"),
+    (libc::SYS_recvmsg, "receiving descriptors (recvmsg)"),
     (libc::SYS_connect, "network (connect)"),
     (libc::SYS_bind, "network (bind)"),
     (libc::SYS_listen, "network (listen)"),
@@ -75,6 +82,10 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_fork, "starting a process (fork)"),
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_vfork, "starting a process (vfork)"),
+    (libc::SYS_waitid, "waiting for processes (waitid)"),
+    (libc::SYS_pidfd_open, "watching processes (pidfd_open)"),
+    (libc::SYS_setsid, "leaving its session (setsid)"),
+    (libc::SYS_close_range, "closing all descriptors (close_range)"),
     (libc::SYS_wait4, "waiting for processes (wait4)"),
     (libc::SYS_kill, "signals to other processes (kill)"),
     (libc::SYS_tgkill, "signals to other processes (tgkill)"),
@@ -87,23 +98,44 @@ const WITHOUT_PATH: &[(i64, &str)] = &[
     (libc::SYS_perf_event_open, "performance counters (perf_event_open)"),
     (libc::SYS_inotify_init1, "watching files (inotify_init1)"),
     (libc::SYS_sched_setscheduler, "changing its scheduling (sched_setscheduler)"),
-    (libc::SYS_sched_setattr, "changing its scheduling (sched_setattr)"),
-    (libc::SYS_sched_getattr, "reading its scheduling (sched_getattr)"),
     (libc::SYS_setpriority, "changing its priority (setpriority)"),
     (libc::SYS_prlimit64, "changing limits (prlimit64)"),
     (libc::SYS_mlock, "locking memory (mlock)"),
     (libc::SYS_mbind, "placing memory (mbind)"),
+    (libc::SYS_mlockall, "locking memory (mlockall)"),
+    (libc::SYS_set_mempolicy, "placing memory (set_mempolicy)"),
+    (libc::SYS_get_mempolicy, "asking where memory is (get_mempolicy)"),
+    (libc::SYS_fchdir, "changing the working directory (fchdir)"),
+    (libc::SYS_fallocate, "sizing files (fallocate)"),
+    (libc::SYS_copy_file_range, "writing files (copy_file_range)"),
+    (libc::SYS_sendfile, "writing files (sendfile)"),
+    (libc::SYS_utimensat, "changing times of files (utimensat)"),
+    (libc::SYS_fdatasync, "writing files (fdatasync)"),
     (libc::SYS_flock, "locking files (flock)"),
     (libc::SYS_fsync, "writing files (fsync)"),
 ];
 
+/// What libraries try for themselves and go on without, as GLib does for each pool of threads: no author can do anything
+/// about it, or has to.
+const NEVER_MISSED: [i64; 2] = [libc::SYS_sched_getattr, libc::SYS_sched_setattr];
+
 impl Call {
+    /// Whether a refusal is worth telling.
+    pub(super) fn is_missed(&self) -> bool {
+        !NEVER_MISSED.contains(&self.number)
+    }
+
     /// What it opens, if it is made.
     pub(super) fn opens(&self) -> Opens {
         let is_open = self.number == libc::SYS_openat;
         #[cfg(target_arch = "x86_64")]
         let is_open = is_open || self.number == libc::SYS_open;
         if is_open { Opens::Path } else { Opens::Nothing }
+    }
+
+    /// Whether it makes the process another program.
+    pub(super) fn starts_program(&self) -> bool {
+        [libc::SYS_execve, libc::SYS_execveat].contains(&self.number)
     }
 
     /// The descriptor of the folder its path is relative to (`None`: the working directory) and the path's address.

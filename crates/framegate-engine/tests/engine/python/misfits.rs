@@ -99,7 +99,7 @@ fn a_file_that_cannot_be_used_is_a_fault_with_the_remedy() {
         ("x = 1", "test.py has no processor: put @framegate.processor before"),
         ("import sys; sys.exit(3)", "test.py calls sys.exit(3) when it is imported"),
         ("import os; os._exit(7)", "the Python process ended with status 7 while it imported test.py"),
-        ("import os; os.abort()", "was ended by signal 6 (SIGABRT) while it imported test.py"),
+        ("import os; os.abort()", "was ended by SIGABRT while it imported test.py"),
         ("@framegate.processor\ndef test(frame, x): pass", "`x` has no default: write x: float = 0.5"),
         ("@framegate.processor\ndef test(frame, x: list = []): pass", "has the type list; use bool, int, float"),
         ("@framegate.processor\ndef a(frame): pass\n@framegate.processor\ndef b(frame): pass", "name one as test.py:a"),
@@ -203,8 +203,8 @@ const SLEEPER: &str = "
 #[test]
 fn an_engine_whose_python_is_killed_says_so_and_ends() {
     for (action, expected) in [
-        ("import signal; signal.raise_signal(9)", "the process of `test` was ended by signal 9 (SIGKILL)"),
-        ("import ctypes; ctypes.string_at(0)", "the process of `test` was ended by signal 11 (SIGSEGV)"),
+        ("import signal; signal.raise_signal(9)", "the process of `test` was ended by SIGKILL"),
+        ("import ctypes; ctypes.string_at(0)", "the process of `test` was ended by SIGSEGV"),
         ("os._exit(3)", "the process of `test` ended itself with status 3"),
         ("raise SystemExit(4)", "the process of `test` ended itself with status 4"),
     ] {
@@ -235,7 +235,7 @@ fn a_death_between_frames_is_noticed_at_once() {
     let child: i32 = engine.process(1, &clip(64, 48, 1)[0]).1.parse().unwrap();
     let child = rustix::process::Pid::from_raw(child).unwrap();
     rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
-    assert_eq!(engine.fault(), "the process of `test` was ended by signal 9 (SIGKILL)");
+    assert_eq!(engine.fault(), "the process of `test` was ended by SIGKILL");
 }
 
 #[test]

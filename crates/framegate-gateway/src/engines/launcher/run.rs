@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use framegate_core::runner::Death;
 use framegate_core::schema;
 use framegate_wire::limits::TEXT_BYTES_MAX;
-use framegate_wire::{ExitKind, NurseryReply, NurseryRequest};
+use framegate_wire::{ExitKind, Loaded, NurseryReply, NurseryRequest};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::{Order, Owner, Request};
+use crate::engines::children;
 use crate::engines::control::{self, Received};
 use crate::engines::nursery::{Kind, Nursery, NurseryProgram};
 use crate::engines::output::Output;
 use crate::engines::registry::{PipelineEntry, ProcessorState, Registry};
 use crate::media::mailbox::Mail;
 
-/// How often printing engines and orphans are looked at.
+/// How often printing engines and strays are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Least time between two tries to load a processor that fails.
@@ -47,7 +47,6 @@ struct Engine {
     /// The session's end of the socket pair until the fork is confirmed.
     socket: Option<OwnedFd>,
     output: usize,
-    pid: Option<u32>,
 }
 
 pub(super) struct Run {
@@ -59,7 +58,8 @@ pub(super) struct Run {
     nurseries: HashMap<usize, Nursery>,
     engines: HashMap<u64, Engine>,
     outputs: HashMap<usize, (u64, Output)>,
-    orphans: Vec<Pid>,
+    /// Whether there may be processes that a nursery has left behind.
+    has_strays: bool,
     failed_at: HashMap<usize, Instant>,
     next_token: usize,
     next_engine: u64,
@@ -76,7 +76,7 @@ impl Run {
             nurseries: HashMap::new(),
             engines: HashMap::new(),
             outputs: HashMap::new(),
-            orphans: Vec::new(),
+            has_strays: false,
             failed_at: HashMap::new(),
             next_token: FIRST_TOKEN,
             next_engine: 1,
@@ -108,9 +108,10 @@ impl Run {
         }
         for nursery in self.nurseries.values_mut() {
             nursery.kill();
-            let _ = nursery.child.wait();
+            let _ = children::wait(&mut nursery.child);
         }
         self.tick(Instant::now());
+        children::end_strays();
     }
 
     fn on_order(&mut self, order: Order) {
@@ -213,8 +214,7 @@ impl Run {
         let mut output = Output::new(reader, Instant::now());
         self.poll.registry().register(output.pipe(), Token(output_token), Interest::READABLE)?;
         self.outputs.insert(output_token, (engine, output));
-        let record =
-            Engine { owner: owner.clone(), nursery: token, socket: Some(ours), output: output_token, pid: None };
+        let record = Engine { owner: owner.clone(), nursery: token, socket: Some(ours), output: output_token };
         self.engines.insert(engine, record);
         Ok(())
     }
@@ -291,30 +291,33 @@ impl Run {
         self.fork_waiting(token);
     }
 
-    fn nursery_ready(&mut self, token: usize, about: framegate_wire::Loaded) {
+    fn nursery_ready(&mut self, token: usize, about: Loaded) {
         let Some(nursery) = self.nurseries.get_mut(&token) else { return };
-        nursery.ready = true;
+        if std::mem::replace(&mut nursery.ready, true) {
+            tracing::warn!("a nursery is ready twice and is ended");
+            nursery.kill();
+            return;
+        }
         let (pipeline, kind) = (nursery.pipeline, nursery.kind);
         if kind == Kind::Once {
             return;
         }
-        for processor in &about.processors {
-            tracing::info!(processor = %processor.name, version = %processor.version, tasks = about.tasks, "processor loaded");
-        }
         let waiting = if about.tasks > 1 {
-            tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
             // It cannot fork, not even for a trial: its only use was to find that out.
             nursery.kill();
             std::mem::take(&mut nursery.waiting)
         } else {
             VecDeque::new()
         };
-        if let Some(entry) = self.registry.entries().get(pipeline)
-            && let Err(text) = entry.set_loaded(about)
-        {
-            nursery.ready = false;
-            nursery.fault = Some(text);
-            nursery.kill();
+        if let Some(entry) = self.registry.entries().get(pipeline) {
+            match entry.set_loaded(about) {
+                Ok(loaded) => note_loaded(&entry.name, &loaded),
+                Err(text) => {
+                    nursery.ready = false;
+                    nursery.fault = Some(text);
+                    nursery.kill();
+                }
+            }
         }
         for request in waiting {
             self.launch(request);
@@ -334,9 +337,9 @@ impl Run {
     /// No instance of the processors can be made: no engine would do better.
     fn trial_failed(&mut self, token: usize, text: &str) {
         let text = schema::beginning(text, TEXT_BYTES_MAX);
-        let Some(nursery) = self.nurseries.get_mut(&token).filter(|nursery| nursery.kind == Kind::Forking) else {
-            return;
-        };
+        // A second failure is nothing new; one that repeats it must not fill the log.
+        let fails = |nursery: &&mut Nursery| nursery.kind == Kind::Forking && !nursery.is_retired;
+        let Some(nursery) = self.nurseries.get_mut(&token).filter(fails) else { return };
         nursery.is_ending = true;
         nursery.is_retired = true;
         let (pipeline, waiting) = (nursery.pipeline, std::mem::take(&mut nursery.waiting));
@@ -367,7 +370,6 @@ impl Run {
             nursery.kill();
             return;
         }
-        record.pid = Some(pid);
         record.owner.tell(|owner| Mail::EngineLaunched {
             session: owner.session,
             engine: owner.engine,
@@ -395,10 +397,11 @@ impl Run {
     fn nursery_died(&mut self, token: usize) {
         self.read_control(token);
         let Some(mut nursery) = self.nurseries.remove(&token) else { return };
+        self.has_strays = true;
         for descriptor in [&nursery.control, &nursery.pidfd] {
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor.as_raw_fd()));
         }
-        let status = nursery.child.wait().ok();
+        let status = children::wait(&mut nursery.child).ok();
         let kind = status.and_then(|status| match (status.code(), status.signal()) {
             (Some(code), _) => Some(ExitKind::Code(code)),
             (None, Some(signal)) => Some(ExitKind::Signal(signal)),
@@ -407,10 +410,6 @@ impl Run {
         let orphaned: Vec<u64> =
             self.engines.iter().filter(|(_, engine)| engine.nursery == token).map(|(engine, _)| *engine).collect();
         for engine in orphaned {
-            let pid = self.engines.get(&engine).and_then(|record| record.pid);
-            if nursery.kind == Kind::Forking {
-                self.orphans.extend(pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw));
-            }
             self.ended(engine, &Death { kind, fault: None, launch_error: None });
         }
         let text = nursery.fault.take().unwrap_or_else(|| match kind {
@@ -456,7 +455,20 @@ impl Run {
         for token in tokens {
             self.read_output(token);
         }
-        self.orphans.retain(|pid| matches!(waitpid(Some(*pid), WaitOptions::NOHANG), Ok(None)));
+        if self.has_strays {
+            self.has_strays = children::end_strays();
+        }
+    }
+}
+
+/// Says in the log what was loaded, in texts that were checked.
+fn note_loaded(pipeline: &str, loaded: &Loaded) {
+    for processor in &loaded.processors {
+        let (name, version) = (&processor.name, &processor.version);
+        tracing::info!(pipeline, processor = %name, ?version, tasks = loaded.tasks, "processor loaded");
+    }
+    if loaded.tasks > 1 {
+        tracing::info!(pipeline, "it starts threads when loaded: each engine is started afresh");
     }
 }
 
