@@ -201,22 +201,22 @@ fn a_shared_process_that_hangs_is_replaced() {
 
 #[test]
 fn a_stream_that_is_slow_leaves_the_others_their_turns() {
-    // Frames of a large gain begin only when a stream of a small one has had a turn after the one before.
-    let takes_turns = "static uint32_t others = 1, seen;
-        if (self->gain > 5) { if (others == seen) return FG_ERROR; seen = others;
-            for (volatile int i = 0; i < 30000000; i++) {} } else others++;";
-    let (mut nursery, _folder) = shared(&counter(takes_turns));
+    let is_slow = "if (self->gain > 5) { self->host->log(self->host, FG_LOG_INFO, \"begun\");
+        for (volatile int i = 0; i < 30000000; i++) {} }";
+    let (mut nursery, _folder) = shared(&counter(is_slow));
     let value = NamedValue { processor: 0, id: "gain".into(), json: "9".into() };
     let mut slow = nursery.fork_with(1, &[value], &[]);
     slow.until(|message| matches!(message, FromEngine::Ready(_)).then_some(()));
     let mut other = nursery.fork_ready();
-    let units = clip(64, 48, 5);
-    for (seq, unit) in (1..).zip(&units) {
-        slow.unit(seq, unit);
-        // It waits for the slow one's frame at most once.
-        said(&mut other, seq, unit);
-        assert_eq!(slow.result().0.status, Status::Ok);
+    let units = clip(64, 48, 6);
+    slow.unit(1, &units[0]);
+    for (seq, pair) in (1_u32..).zip(units.windows(2)) {
+        assert_eq!(slow.log_line(), "begun");
+        // The slow one has its next frame before this one ends, and waits for its turn all the same.
+        slow.unit(u64::from(seq) + 1, &pair[1]);
+        assert_eq!(said(&mut other, u64::from(seq), &pair[0])[2], f64::from(seq));
     }
+    assert_eq!(slow.result().0.status, Status::Ok);
 }
 
 #[test]
