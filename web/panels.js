@@ -9,6 +9,7 @@ import { $, duration, make } from './dom.js';
 
 const EVENTS_MAX = 100; // lines kept in the list
 const AGES_MAX = 300; // ages the percentiles are of: 10 s at 30 Hz
+const FAILURES_MAX = 20; // different failures told in a session: a text may hold a number that changes
 const TEXT_MAX = 12_000; // characters shown of one result
 
 /** @type {[keyof import('../sdk/framegate.js').Timing, string][]} */
@@ -63,6 +64,8 @@ export class Panels {
   resultRate = 0;
   sentRate = 0;
   /** @type {number[]} */ #ages = [];
+  /** @type {number | null} of the last result */ #age = null;
+  /** @type {Set<string>} */ #failures = new Set();
   #results = 0;
   #encoded = 0;
   #since = performance.now();
@@ -70,6 +73,8 @@ export class Panels {
   reset() {
     this.result = this.counts = null;
     this.#ages = [];
+    this.#age = null;
+    this.#failures.clear();
     this.#results = this.#encoded = this.resultRate = this.sentRate = 0;
     this.#since = performance.now();
     $('result').textContent = 'No result yet.';
@@ -81,8 +86,18 @@ export class Panels {
   /** @param {Result} result @param {number | null} age ms from capture to this page */
   add(result, age) {
     this.result = result;
+    this.#age = age;
     this.#results++;
+    if (result.error) this.#failed(result);
     if (age !== null && this.#ages.push(age) > AGES_MAX) this.#ages.shift();
+  }
+
+  /** Each failure is told once: a processor that fails on every frame must not look healthy. @param {Result} result */
+  #failed({ seq, error }) {
+    const text = error?.text ?? '';
+    if (this.#failures.size >= FAILURES_MAX || this.#failures.has(text)) return;
+    this.#failures.add(text);
+    this.line('bad', 'Failed on a frame', `${text} · frame ${seq}`);
   }
 
   /** Rates over the time since the last call. @param {number} encoded frames encoded since the connection began */
@@ -120,7 +135,7 @@ export class Panels {
       ['Age, median', p50 === null ? '–' : p50.toFixed(0), 'ms'],
       ['Age, p95', p95 === null ? '–' : p95.toFixed(0), 'ms'],
       ['Frames in', counts ? String(counts.received) : '–', ''],
-      ['OK', counts ? String(counts.ok + counts.error) : '–', counts?.error ? `${counts.error} failed` : ''],
+      ['OK', counts ? String(counts.ok) : '–', counts?.error ? `${counts.error} failed` : ''],
       ['Skipped', counts ? String(total(counts.skipped)) : '–', ''],
       ['Lost', counts ? String(total(counts.dropped)) : '–', ''],
     ];
@@ -135,7 +150,8 @@ export class Panels {
   #renderTime() {
     const timing = this.result?.timing;
     if (!timing) return;
-    const age = this.ageMs();
+    // Of the same frame: a median beside it could be shorter than its part.
+    const age = this.#age;
     const server = timing.total;
     const outside = age === null ? 0 : Math.max(0, age * 1000 - server);
     $('way').textContent = age === null

@@ -100,7 +100,8 @@ fn summary(lines: &Lines, elapsed: Duration) -> String {
         _ => String::new(),
     };
     let (frames, rate) = (lines.frames(), rate(lines.frames(), elapsed));
-    format!("{frames} frames: {}{times}; {rate:.0} fps", parts.join(", "))
+    let s = if frames == 1 { "" } else { "s" };
+    format!("{frames} frame{s}: {}{times}; {rate:.0} fps", parts.join(", "))
 }
 
 #[cfg(test)]

@@ -209,7 +209,12 @@ impl Shard {
         } else {
             self.with(now, key, |seat| seat.session.engine_gone(now, number));
         }
-        self.with(now, key, |seat| seat.session.engine_report(now, number, death));
+        self.with(now, key, |seat| {
+            if seat.session.is_live() {
+                tracing::warn!(stream = %seat.stream, pipeline = %seat.pipeline_name, "an engine ended: {}", death.text());
+            }
+            seat.session.engine_report(now, number, death);
+        });
     }
 
     fn stop(&mut self, now: Now) {
