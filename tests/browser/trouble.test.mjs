@@ -49,7 +49,9 @@ test('a processor that crashes: the page says so, and results go on', async () =
 
 test('a processor that does not load: the page says why', async () => {
   const page = await open(chrome, `${server.base}/?pipeline=no_symbol&autostart=1`);
-  await until('the reason', async () => /Processor could not be made.*fg_entry_1/.test(await events(page)));
+  // As an event of the session that found out, or as the answer to one after it: the page loads what it lists.
+  const told = async () => `${await events(page)} ${await page.locator('#error').innerText()}`;
+  await until('the reason', async () => /fg_entry_1/.test(await told()));
   await until('the reason beside the picture', async () => /no_symbol does not load.*fg_entry_1/s.test(await page.locator('#broken').innerText()));
   assert.equal(await page.locator('.pipelines [data-state=failed]').count(), 1);
   await screenshot(page, 'no-symbol');
